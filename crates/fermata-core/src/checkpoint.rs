@@ -1,0 +1,283 @@
+//! What a job has done so far: a list of events, and the state they add up to.
+//!
+//! One event is appended for each page: where to go on, which chunks closed, and the page's records
+//! that are in no closed chunk yet. So the list is a write-ahead log. [`State::next`] is the one
+//! function that applies an event; resuming is applying them all again. A pair of state and event
+//! that it does not know is an error, never a guess.
+
+pub mod body;
+
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use crate::manifest::{Chunk, LayerKind};
+
+/// Where a job goes on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Whether the entity's second way of reading is in use.
+    #[serde(default)]
+    pub fallback: bool,
+    /// Which of the entity's requests.
+    pub read: usize,
+    /// The last key of the request's keys that is done; the first is next when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Where in the pages of that request and key.
+    pub place: Place,
+}
+
+/// A place in the pages of one request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "kebab-case")]
+pub enum Place {
+    /// At the first page.
+    #[default]
+    Start,
+    /// At an offset of a list; `pass` counts how often the list was read through before.
+    Offset {
+        /// Rows to skip.
+        offset: u64,
+        /// Passes that are done.
+        pass: u32,
+        /// Whether this pass has met a record that the ones before had not.
+        news: bool,
+    },
+    /// At the page that this token opens.
+    Token {
+        /// As the page before gave it.
+        token: String,
+    },
+    /// At the rows changed since a moment, and an offset among them.
+    Changes {
+        /// The moment, as Tempo wrote it or a second before that.
+        since: Timestamp,
+        /// Rows to skip, where more share a moment than fit a page.
+        offset: u64,
+    },
+    /// At a window of days.
+    Days {
+        /// The first day.
+        from: Date,
+        /// How many days.
+        days: u32,
+        /// Rows to skip, where one day holds more than a page.
+        offset: u64,
+    },
+    /// At the closing read of a scan: what changed since it began.
+    Closing {
+        /// A margin before Tempo's clock when the scan began.
+        since: Timestamp,
+        /// Rows to skip.
+        offset: u64,
+        /// Closing reads that are done.
+        pass: u32,
+        /// Whether this one has met a record that was not known.
+        news: bool,
+    },
+}
+
+/// What comes after an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Next {
+    /// A request.
+    Page(Cursor),
+    /// Nothing: the job is done or given up.
+    End(Outcome),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All that the token may see was read.
+    Complete,
+    /// The token may not read it.
+    Skipped(String),
+    /// It could not all be read.
+    Failed(String),
+}
+
+/// One step of a job, as stored (the part that holds no record).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Version of this document.
+    pub schema: u32,
+    /// Place in the chain, from 0.
+    pub seq: u32,
+    /// When it was written, by the worker's clock; for people.
+    pub at: Timestamp,
+    /// Where to go on.
+    pub next: Next,
+    /// Chunks that closed with this page, stored before the event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<Closed>,
+    /// Records logged with this event, in no closed chunk, per layer (sweep, changes).
+    #[serde(default)]
+    pub open: [Open; 2],
+    /// What was odd or refused, since the event before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Totals of the job, this event included.
+    pub tally: Tally,
+}
+
+/// A chunk that closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Where its records belong.
+    pub layer: LayerKind,
+    /// The chunk.
+    pub chunk: Chunk,
+}
+
+/// Records that wait for their chunk to close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// How many.
+    pub records: u64,
+    /// Their bytes, one per line.
+    pub bytes: u64,
+}
+
+/// Something a reader of the snapshot should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// The token may not read one of the keys that the entity fans out over.
+    Refused(String),
+    /// Odd, but nothing is missing.
+    Odd(String),
+}
+
+/// Totals of a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Requests made.
+    pub requests: u64,
+    /// Answers of 429 among them.
+    pub throttled: u64,
+    /// Requests made again after a fault.
+    pub retries: u64,
+    /// Records kept that were new.
+    pub records: u64,
+    /// Records kept that replace an older form.
+    pub changes: u64,
+    /// Records read again and dropped.
+    pub repeats: u64,
+    /// Bytes of the records kept.
+    pub bytes: u64,
+    /// Requests for keys that were refused.
+    pub refused: u64,
+    /// Requests for keys that were answered.
+    pub answered: u64,
+    /// Tempo's clock at the first answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Timestamp>,
+    /// The first and last day the records are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<(Date, Date)>,
+}
+
+/// What a job's events add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// Events applied.
+    pub events: u32,
+    /// Where to go on; the first page when there is no event yet.
+    pub cursor: Cursor,
+    /// How it ended, once it has.
+    pub outcome: Option<Outcome>,
+    /// Closed chunks per layer (sweep, changes).
+    pub closed: [Vec<Chunk>; 2],
+    /// Records in no closed chunk per layer.
+    pub open: [Open; 2],
+    /// All notes.
+    pub notes: Vec<Note>,
+    /// Totals.
+    pub tally: Tally,
+}
+
+/// An event that cannot follow the state it was applied to.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IllegalEvent {
+    /// Not the next in sequence.
+    #[error("event {got} does not follow event {after}")]
+    Sequence {
+        /// Events applied before.
+        after: u32,
+        /// The event's place.
+        got: u32,
+    },
+    /// The job had ended.
+    #[error("event {0} comes after the end of the job")]
+    AfterEnd(u32),
+    /// Counts that do not add up.
+    #[error("the records of event {0} do not add up with its chunks")]
+    Count(u32),
+    /// Written by a release with another format.
+    #[error("event {seq} has format {schema}; this release reads format {}", crate::FORMAT)]
+    Format {
+        /// The event's place.
+        seq: u32,
+        /// Its format.
+        schema: u32,
+    },
+}
+
+/// The place of a layer in the arrays of this module.
+pub const fn slot(layer: LayerKind) -> usize {
+    match layer {
+        LayerKind::Sweep => 0,
+        LayerKind::Changes => 1,
+    }
+}
+
+impl State {
+    /// The state after an event.
+    pub fn next(mut self, event: &Event) -> Result<Self, IllegalEvent> {
+        let seq = event.seq;
+        if event.schema != crate::FORMAT {
+            return Err(IllegalEvent::Format { seq, schema: event.schema });
+        }
+        if seq != self.events {
+            return Err(IllegalEvent::Sequence { after: self.events, got: seq });
+        }
+        match (&self.outcome, &event.next) {
+            (Some(_), _) => return Err(IllegalEvent::AfterEnd(seq)),
+            (None, Next::Page(cursor)) => self.cursor = cursor.clone(),
+            (None, Next::End(outcome)) => self.outcome = Some(outcome.clone()),
+        }
+        for closed in &event.closed {
+            let slot = slot(closed.layer);
+            self.closed[slot].push(closed.chunk.clone());
+            // A chunk takes all that was open before it; what the page has left comes with the event.
+            self.open[slot] = Open::default();
+        }
+        for (open, more) in self.open.iter_mut().zip(event.open) {
+            open.records += more.records;
+            open.bytes += more.bytes;
+        }
+        self.events += 1;
+        self.tally = event.tally;
+        self.notes.extend(event.notes.iter().cloned());
+        if self.kept() == (self.tally.records, self.tally.changes) {
+            Ok(self)
+        } else {
+            Err(IllegalEvent::Count(seq))
+        }
+    }
+
+    /// Records in the sweep and in the changes, closed and open.
+    fn kept(&self) -> (u64, u64) {
+        let count = |slot: usize| {
+            let closed: u64 = self.closed[slot].iter().map(|chunk| chunk.records).sum();
+            closed + self.open[slot].records
+        };
+        (count(0), count(1))
+    }
+}
+
+#[cfg(test)]
+mod tests;

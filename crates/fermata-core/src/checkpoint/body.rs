@@ -1,0 +1,96 @@
+//! The sealed part of an event: what a resume needs and nobody else may read.
+//!
+//! A line of JSON with lengths, then that many bytes: the ids and marks that the page added to
+//! [`Seen`](crate::seen::Seen), the keys it found, and the compressed records of each layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use roaring::RoaringTreemap;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Key;
+
+/// Keys by their kind.
+pub type Keys = BTreeMap<Key, BTreeSet<String>>;
+
+/// What an event keeps sealed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Body {
+    /// Ids that the page added.
+    pub ids: RoaringTreemap,
+    /// Marks that the page added.
+    pub marks: Vec<u64>,
+    /// Whether all earlier marks are forgotten.
+    pub fresh: bool,
+    /// Keys that the page added.
+    pub keys: Keys,
+    /// Compressed records in no closed chunk, per layer (sweep, changes).
+    pub frames: [Vec<u8>; 2],
+}
+
+/// A body that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// Not the shape that this release writes.
+    #[error("the sealed part of a checkpoint event has a wrong shape")]
+    Shape(#[source] serde_json::Error),
+    /// Ids that are no bitmap.
+    #[error("the sealed part of a checkpoint event has unreadable ids")]
+    Ids(#[source] std::io::Error),
+    /// Cut short or padded.
+    #[error("the sealed part of a checkpoint event has a wrong length")]
+    Length,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    fresh: bool,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    keys: Keys,
+    ids: usize,
+    marks: usize,
+    frames: [usize; 2],
+}
+
+impl Body {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let head = Head {
+            fresh: self.fresh,
+            keys: self.keys.clone(),
+            ids: self.ids.serialized_size(),
+            marks: self.marks.len(),
+            frames: [self.frames[0].len(), self.frames[1].len()],
+        };
+        let mut bytes = serde_json::to_vec(&head).expect("a head has only text keys");
+        bytes.push(b'\n');
+        bytes.reserve(head.ids + head.marks * 8 + head.frames[0] + head.frames[1]);
+        self.ids.serialize_into(&mut bytes).expect("a Vec takes every write");
+        bytes.extend(self.marks.iter().flat_map(|mark| mark.to_le_bytes()));
+        bytes.extend(&self.frames[0]);
+        bytes.extend(&self.frames[1]);
+        bytes
+    }
+
+    /// From the bytes that [`encode`](Self::encode) made.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BodyError> {
+        let line = bytes.iter().position(|byte| *byte == b'\n').ok_or(BodyError::Length)?;
+        let head: Head = serde_json::from_slice(&bytes[..line]).map_err(BodyError::Shape)?;
+        let mut rest = &bytes[line + 1..];
+        let mut take = |length: usize| {
+            let (part, left) = rest.split_at_checked(length).ok_or(BodyError::Length)?;
+            rest = left;
+            Ok::<_, BodyError>(part)
+        };
+        let ids = RoaringTreemap::deserialize_from(take(head.ids)?).map_err(BodyError::Ids)?;
+        let marks = take(head.marks.checked_mul(8).ok_or(BodyError::Length)?)?;
+        let (marks, _) = marks.as_chunks::<8>();
+        let marks = marks.iter().map(|mark| u64::from_le_bytes(*mark)).collect();
+        let frames = [take(head.frames[0])?.to_vec(), take(head.frames[1])?.to_vec()];
+        if rest.is_empty() {
+            Ok(Self { ids, marks, fresh: head.fresh, keys: head.keys, frames })
+        } else {
+            Err(BodyError::Length)
+        }
+    }
+}

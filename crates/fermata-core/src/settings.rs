@@ -1,0 +1,107 @@
+//! What an operator decided about a tenant, and its sealed token.
+//!
+//! Settings are a sequence of whole documents, each written once; the newest counts.
+
+use std::collections::BTreeSet;
+
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use crate::names::Tenant;
+
+/// Tempo's address for every region.
+pub const BASE_URL: &str = "https://api.tempo.io";
+/// Tempo's knowledge base: "5 requests/second" for a token, an OAuth application and an address alike.
+pub const RATE: f64 = 5.0;
+
+/// The settings of one tenant, as stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Version of this document.
+    pub schema: u32,
+    /// Place in the sequence, from 1.
+    pub seq: u32,
+    /// Tells this writer's document from another's of the same place.
+    pub nonce: String,
+    /// When it was written.
+    pub saved: Timestamp,
+    /// Whose settings these are.
+    pub tenant: Tenant,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Scheme and host of the Tempo API.
+    pub base_url: String,
+    /// Requests per second.
+    pub rate: f64,
+    /// When to back up, as a cron expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// The IANA time zone of `schedule`; UTC without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Which snapshots to keep, as given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<String>,
+    /// Entities that are left out on purpose.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub without: BTreeSet<String>,
+    /// Whether runs are held back.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether the tenant was removed; its snapshots stay until they are deleted.
+    #[serde(default)]
+    pub removed: bool,
+    /// The token, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Token>,
+}
+
+/// A stored API token. The token itself can be read only with the workers' key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// The token and its tenant, sealed to the workers' key, in base64.
+    pub sealed: String,
+    /// The first digits of its hash, so that people can tell two tokens apart.
+    pub fingerprint: String,
+    /// When it was stored.
+    pub stored: Timestamp,
+    /// When Tempo will stop taking it, where the operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Date>,
+    /// When Tempo refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Timestamp>,
+}
+
+impl Settings {
+    /// The settings of a tenant that was just added.
+    pub fn new(tenant: Tenant, now: Timestamp) -> Self {
+        Self {
+            schema: crate::FORMAT,
+            seq: 0,
+            nonce: String::new(),
+            saved: now,
+            tenant,
+            name: None,
+            base_url: BASE_URL.to_owned(),
+            rate: RATE,
+            schedule: None,
+            time_zone: None,
+            keep: None,
+            without: BTreeSet::new(),
+            paused: false,
+            removed: false,
+            token: None,
+        }
+    }
+}
+
+impl Token {
+    /// Days until it expires, counted from the day of `now` in UTC; negative once it has.
+    pub fn days_left(&self, now: Timestamp) -> Option<i32> {
+        let today = now.to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
+        let span = today.until((jiff::Unit::Day, self.expires?)).ok()?;
+        Some(span.get_days())
+    }
+}
