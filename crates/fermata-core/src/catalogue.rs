@@ -61,8 +61,8 @@ pub struct Read {
     pub records: Records,
     /// What the request is repeated over.
     pub over: Over,
-    /// Whether the request takes an `updatedFrom` that closes a scan of several pages.
-    pub updated_from: bool,
+    /// How a read of several pages makes up for what changed meanwhile.
+    pub closing: Closing,
 }
 
 /// A second way to read an entity, and what it cannot see.
@@ -111,6 +111,17 @@ pub enum Records {
     Bare,
     /// The answer is the one record.
     Itself,
+}
+
+/// How a read of several pages makes up for what changed meanwhile. One page needs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It is read again until nothing is new.
+    Again,
+    /// What changed since it began is read, by `updatedFrom`, until nothing is new.
+    Since,
+    /// Nothing: its rows do not change, or nothing identifies them.
+    Never,
 }
 
 /// What a request is repeated over.
@@ -250,6 +261,11 @@ impl Over {
 }
 
 impl Key {
+    /// Whether Tempo numbers these, so that they are JSON numbers.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Team | Self::WorkloadScheme | Self::HolidayScheme | Self::Worklog)
+    }
+
     /// The name in a request's placeholders and in a record's `_parent`.
     pub fn name(self) -> &'static str {
         match self {

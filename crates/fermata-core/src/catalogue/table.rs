@@ -1,7 +1,7 @@
 //! The table itself. Facts are from the official specification of April 2026 and from the API
 //! notes it is quoted in; where the two differ from what live sites do, the live sites win.
 
-use super::{Entity, Fallback, Family, Key, Method, Over, Paging, Read, Records, Restore, Yield};
+use super::{Closing, Entity, Fallback, Family, Key, Method, Over, Paging, Read, Records, Restore, Yield};
 
 /// Rows asked for at once where Tempo names no maximum: its knowledge base says 5,000 for v4.
 const PAGE_ROWS: u32 = 5_000;
@@ -177,7 +177,10 @@ pub static ENTITIES: &[Entity] = &[
         reads: &[batch(
             Key::Worklog,
             WORKLOG_IDS_AT_ONCE,
-            paged(post("/4/worklogs/tempo-to-jira", r#"{"tempoWorklogIds":["{worklog}"]}"#)),
+            Read {
+                closing: Closing::Never,
+                ..paged(post("/4/worklogs/tempo-to-jira", r#"{"tempoWorklogIds":["{worklog}"]}"#))
+            },
         )],
         identity: &["tempoWorklogId"],
         restore: Restore::No("Jira numbers its worklogs itself; the map serves a restore to another site"),
@@ -254,7 +257,7 @@ pub static ENTITIES: &[Entity] = &[
     Entity {
         name: "plans",
         reads: &[Read {
-            updated_from: true,
+            closing: Closing::Since,
             ..paged_in_body(post(
                 "/4/plans/search",
                 r#"{"from":"{plansFrom}","to":"{plansTo}","plannedTimeBreakdown":["DAILY"]}"#,
@@ -262,7 +265,7 @@ pub static ENTITIES: &[Entity] = &[
         }],
         fallback: Some(Fallback {
             reads: &[Read {
-                updated_from: true,
+                closing: Closing::Since,
                 query: &[("from", "{plansFrom}"), ("to", "{plansTo}"), ("plannedTimeBreakdown", "DAILY")],
                 ..paged(get("/4/plans"))
             }],
@@ -513,7 +516,7 @@ const fn get(path: &'static str) -> Read {
         limit: 0,
         records: Records::Under("results"),
         over: Over::Once,
-        updated_from: false,
+        closing: Closing::Again,
     }
 }
 

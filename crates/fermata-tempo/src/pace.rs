@@ -1,0 +1,111 @@
+//! How fast we ask: one rate per tenant, and a pause for everybody when Tempo says that it was too fast.
+//!
+//! Turns are first come first served. Within one process this is the whole of it; a fleet shares
+//! its pace elsewhere and keeps this as the ceiling.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::time::Instant;
+
+/// The first pause after a 429 without `Retry-After`; Tempo's knowledge base asks for a second at least.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause, also where `Retry-After` asks for more.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
+/// The longest pause that doubling comes to.
+const DOUBLED_MAX: Duration = Duration::from_mins(1);
+
+/// The pace of one tenant. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    limiter: Option<Arc<DefaultDirectRateLimiter>>,
+    queue: Arc<tokio::sync::Mutex<()>>,
+    cooling: Arc<Mutex<Cooling>>,
+}
+
+#[derive(Debug)]
+struct Cooling {
+    until: Instant,
+    refusals: u32,
+}
+
+impl Pace {
+    /// Keeps to this many requests a second, evenly spaced; no limit when it is not a positive number.
+    pub fn new(rate: f64) -> Self {
+        let period = (rate > 0.0).then(|| Duration::try_from_secs_f64(rate.recip()).ok()).flatten();
+        let quota = period.and_then(Quota::with_period).map(|quota| quota.allow_burst(NonZeroU32::MIN));
+        Self {
+            limiter: quota.map(|quota| Arc::new(RateLimiter::direct(quota))),
+            queue: Arc::default(),
+            cooling: Arc::new(Mutex::new(Cooling { until: Instant::now(), refusals: 0 })),
+        }
+    }
+
+    /// Waits for the next turn.
+    pub async fn turn(&self) {
+        // Tokio's mutex is fair, so whoever waits for it stands in line.
+        let _first_in_line = self.queue.lock().await;
+        if let Some(limiter) = &self.limiter {
+            limiter.until_ready().await;
+        }
+        loop {
+            let until = self.cooling().until;
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Takes note of a 429 and holds everybody back; returns for how long.
+    pub fn refused(&self, retry_after: Option<Duration>) -> Duration {
+        let mut cooling = self.cooling();
+        let doubled = PAUSE_FIRST.saturating_mul(1 << cooling.refusals.min(8)).min(DOUBLED_MAX);
+        let pause = retry_after.map_or(doubled, |asked| asked.clamp(PAUSE_FIRST, PAUSE_MAX));
+        cooling.refusals += 1;
+        cooling.until = cooling.until.max(Instant::now() + pause);
+        pause
+    }
+
+    /// Takes note of an answer that was no 429.
+    pub fn accepted(&self) {
+        self.cooling().refusals = 0;
+    }
+
+    fn cooling(&self) -> std::sync::MutexGuard<'_, Cooling> {
+        self.cooling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn turns_keep_the_rate() {
+        let pace = Pace::new(200.0);
+        let start = std::time::Instant::now();
+        for _ in 0..21 {
+            pace.turn().await;
+        }
+        // 20 intervals of 5 ms: governor reads a real clock, so only the lower bound is certain.
+        assert!(start.elapsed() >= Duration::from_millis(99), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_holds_everybody_back_and_doubles() {
+        let pace = Pace::new(0.0);
+        let other = pace.clone();
+        assert_eq!(pace.refused(None), Duration::from_secs(1));
+        assert_eq!(pace.refused(None), Duration::from_secs(2));
+        let start = Instant::now();
+        other.turn().await;
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        pace.accepted();
+        assert_eq!(pace.refused(None), Duration::from_secs(1));
+        assert_eq!(pace.refused(Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(pace.refused(Some(Duration::from_secs(9_999))), PAUSE_MAX);
+    }
+}

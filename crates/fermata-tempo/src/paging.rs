@@ -1,0 +1,362 @@
+//! The ways in which Tempo pages its lists, as pure functions.
+//!
+//! [`request`] makes the request for a place; [`advance`] says, from what the page showed, where to
+//! go on, and refuses a page that leads nowhere. Lists shift while they are read: pages overlap by a
+//! few rows that must be known, and what takes several pages is read again until nothing is new.
+
+use fermata_core::catalogue::{Closing, Paging, Read};
+use fermata_core::checkpoint::Place;
+use jiff::{Span, Timestamp, civil::Date};
+
+use crate::error::PagingError;
+use crate::page::Meta;
+use crate::request::{Request, Values};
+
+/// Rows of the page before that are asked for again, at most; a list that loses more rows than this
+/// between two pages is noticed, since then the first row is not a known one.
+const OVERLAP_ROWS: u64 = 50;
+/// Times a list is read again before it is taken as it is.
+const PASSES_MAX: u32 = 5;
+/// Pages past the last new row after which a list is taken for endless.
+const IDLE_PAGES_MAX: u64 = 100;
+/// How far before a scan's start its closing read begins, for rows that show up late.
+const CLOSING_MARGIN_SECONDS: i64 = 600;
+/// The first window of days, and the widest.
+const DAYS_FIRST: u32 = 32;
+const DAYS_MAX: u32 = 3_660;
+
+/// What a page showed, after its rows were compared with what was seen before.
+#[derive(Debug)]
+pub struct Shown<'a> {
+    /// Rows on the page.
+    pub rows: u64,
+    /// Rows that were new or changed.
+    pub news: u64,
+    /// Whether the first row was known to the byte.
+    pub first_known: bool,
+    /// When each row last changed, where the rows are ordered by that; `None` when one did not say.
+    pub changed: Option<&'a [Timestamp]>,
+    /// The day of the first row.
+    pub first_day: Option<Date>,
+    /// The answer's metadata.
+    pub meta: &'a Meta,
+    /// The answer's path, which a link must lead to again.
+    pub path: &'a str,
+    /// Rows asked for.
+    pub limit: u64,
+    /// Tempo's clock when the job began.
+    pub began: Timestamp,
+    /// Rows kept by the job before this page: no list of its rows is longer.
+    pub known_rows: u64,
+}
+
+/// What to do after a page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where to go on; nowhere when this request is done.
+    pub next: Option<Place>,
+    /// Whether the page's rows count; a page that only told where to look does not.
+    pub keep: bool,
+    /// Which rows to remember to the byte.
+    pub remember: Remember,
+    /// Whether the scan was given up before nothing was new.
+    pub unsettled: bool,
+}
+
+/// Which rows to remember to the byte, so that they are known when they come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// These and all before.
+    All,
+    /// The last so many of this page, and none before.
+    Last(u64),
+}
+
+/// The request for a place in a list.
+pub fn request(read: &Read, place: &Place, values: &Values, limit: u64, today: Date) -> Request {
+    let mut request = Request::new(read, values);
+    let (offset, since) = match place {
+        Place::Start | Place::Token { .. } => (0, None),
+        Place::Offset { offset, .. } | Place::Days { offset, .. } => (*offset, None),
+        Place::Changes { since, offset } | Place::Closing { since, offset, .. } => (*offset, Some(since)),
+    };
+    if read.paging == Paging::OffsetInBody {
+        request.tell("limit", limit);
+        request.tell("offset", offset);
+    } else if read.limit > 0 {
+        request.ask("limit", &limit);
+        if matches!(read.paging, Paging::Offset | Paging::Changes | Paging::Days) {
+            request.ask("offset", &offset);
+        }
+    } else if offset > 0 {
+        request.ask("offset", &offset);
+    }
+    if read.paging == Paging::Changes {
+        let by = |field: &str| serde_json::json!({"field": field, "order": "ASC"});
+        request.tell("orderBy", vec![by("UPDATED"), by("ID")]);
+    }
+    if let Some(since) = since {
+        let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        match request.body {
+            Some(_) => request.tell("updatedFrom", since),
+            None => request.ask("updatedFrom", &since),
+        }
+    }
+    match (read.paging, place) {
+        (Paging::Days, Place::Start) => request.ask("limit", &1),
+        (_, Place::Days { from, days, .. }) => {
+            request.ask("from", from);
+            if let Some(to) = window_end(*from, *days, today) {
+                request.ask("to", &to);
+            }
+        }
+        (Paging::PageToken, Place::Token { token }) => request.ask("nextPageToken", token),
+        (Paging::LastKey, Place::Token { token }) => request.ask("lastEvaluatedKey", token),
+        _ => {}
+    }
+    request
+}
+
+/// Where to go on after a page.
+pub fn advance(
+    read: &Read,
+    place: &Place,
+    today: Date,
+    identified: bool,
+    shown: &Shown,
+) -> Result<Step, PagingError> {
+    let link = link_offset(shown)?;
+    match (read.paging, place) {
+        (Paging::Whole, _) => Ok(Step::done(Remember::All)),
+        (Paging::PageToken, _) => token(place, shown.meta.next_page_token.as_deref()),
+        (Paging::LastKey, _) => token(place, shown.meta.last_evaluated_key.as_deref()),
+        (_, Place::Closing { since, offset, pass, news }) => {
+            closing(*since, (*offset, *pass, *news), link, shown)
+        }
+        (Paging::Offset | Paging::OffsetInBody, _) => list(read, place, identified, link, shown),
+        (Paging::Changes, Place::Changes { since, offset }) => changes(Some((*since, *offset)), link, shown),
+        (Paging::Changes, _) => changes(None, link, shown),
+        (Paging::Days, Place::Days { from, days, offset }) => {
+            in_days((*from, *days, *offset), today, link, shown)
+        }
+        (Paging::Days, _) => Ok(Step {
+            next: Some(match shown.first_day {
+                Some(from) => Place::Days { from, days: DAYS_FIRST, offset: 0 },
+                None => start_closing(shown),
+            }),
+            keep: false,
+            remember: Remember::Last(0),
+            unsettled: false,
+        }),
+    }
+}
+
+impl Step {
+    fn on(next: Place, remember: Remember) -> Self {
+        Self { next: Some(next), keep: true, remember, unsettled: false }
+    }
+
+    fn done(remember: Remember) -> Self {
+        Self { next: None, keep: true, remember, unsettled: false }
+    }
+}
+
+impl Shown<'_> {
+    /// The page size that the server really uses.
+    fn page_rows(&self) -> u64 {
+        self.meta.limit.filter(|limit| *limit > 0).map_or(self.limit, |limit| limit.min(self.limit)).max(1)
+    }
+
+    /// Whether the list may go on after this page.
+    fn goes_on(&self, link: Option<u64>) -> bool {
+        link.is_some() || self.rows >= self.page_rows()
+    }
+
+    /// Rows of this page to ask for again with the next.
+    fn overlap(&self) -> u64 {
+        (self.page_rows() / 20).clamp(1, OVERLAP_ROWS).min(self.rows.saturating_sub(1))
+    }
+
+    /// The offset of the page after the one at `offset`. When this page did not join the one before,
+    /// rows were lost between them, so half a page is gone back.
+    fn next_offset(&self, offset: u64, link: Option<u64>) -> u64 {
+        if offset > 0 && !self.first_known {
+            return offset.saturating_sub((self.page_rows() / 2).max(1));
+        }
+        let next = link.unwrap_or(offset + self.rows);
+        next.saturating_sub(self.overlap()).max(offset + 1)
+    }
+
+    /// Refuses a place further on than all known rows reach, on a page that brought nothing new.
+    fn check_reach(&self, offset: u64) -> Result<(), PagingError> {
+        let idle = self.news == 0 && offset > self.known_rows + IDLE_PAGES_MAX * self.page_rows();
+        if idle { Err(PagingError::Stuck) } else { Ok(()) }
+    }
+}
+
+/// The offset that a link leads to. A link is a hint, never an address: its path must be the
+/// request's own, and of its query the offset alone is taken.
+fn link_offset(shown: &Shown) -> Result<Option<u64>, PagingError> {
+    let Some(next) = shown.meta.next.as_deref().filter(|next| !next.is_empty()) else { return Ok(None) };
+    let Some(url) = url::Url::parse(next).ok().filter(|url| url.path().ends_with(&encoded(shown.path)))
+    else {
+        return Err(PagingError::ForeignLink(next.chars().take(200).collect()));
+    };
+    if url.query_pairs().any(|(name, _)| name == "lastEvaluatedKey") {
+        return Ok(None);
+    }
+    let offset =
+        url.query_pairs().find(|(name, _)| name == "offset").and_then(|(_, value)| value.parse().ok());
+    offset.map(Some).ok_or(PagingError::NoOffset)
+}
+
+/// A path as a link has it.
+fn encoded(path: &str) -> String {
+    let mut url = url::Url::parse("https://host").expect("a constant");
+    url.set_path(path);
+    url.path().to_owned()
+}
+
+fn token(place: &Place, next: Option<&str>) -> Result<Step, PagingError> {
+    let remember = Remember::Last(0);
+    match (place, next.filter(|next| !next.is_empty())) {
+        (_, None) => Ok(Step::done(remember)),
+        (Place::Token { token }, Some(next)) if token == next => Err(PagingError::Stuck),
+        (_, Some(next)) => Ok(Step::on(Place::Token { token: next.to_owned() }, remember)),
+    }
+}
+
+/// A list by offset. One page is the list as it was at one moment. What takes more is read again
+/// until a pass brings nothing new, since a row may have moved from the unread part to the read one.
+fn list(
+    read: &Read,
+    place: &Place,
+    identified: bool,
+    link: Option<u64>,
+    shown: &Shown,
+) -> Result<Step, PagingError> {
+    let (offset, pass, news) = match place {
+        Place::Offset { offset, pass, news } => (*offset, *pass, *news),
+        _ => (0, 0, false),
+    };
+    let closes = identified && read.closing != Closing::Never;
+    let remember = if closes { Remember::All } else { Remember::Last(2 * OVERLAP_ROWS) };
+    let news = news || shown.news > 0;
+    // Rows of a kind that never changes come with links that can be trusted to end.
+    let full = shown.rows >= shown.page_rows() && read.limit > 0 && read.closing != Closing::Never;
+    if link.is_some() || full {
+        shown.check_reach(offset)?;
+        if link.is_some_and(|next| next <= offset) {
+            return Err(PagingError::Stuck);
+        }
+        let next =
+            if identified { shown.next_offset(offset, link) } else { link.unwrap_or(offset + shown.rows) };
+        return Ok(Step::on(Place::Offset { offset: next, pass, news }, remember));
+    }
+    let several_pages = offset > 0 || pass > 0;
+    match read.closing {
+        Closing::Since if closes && several_pages => Ok(Step::on(start_closing(shown), remember)),
+        Closing::Again if closes && several_pages && (pass == 0 || news) => {
+            if pass + 1 >= PASSES_MAX {
+                return Ok(Step { unsettled: true, ..Step::done(remember) });
+            }
+            Ok(Step::on(Place::Offset { offset: 0, pass: pass + 1, news: false }, remember))
+        }
+        _ => Ok(Step::done(remember)),
+    }
+}
+
+/// Rows in the order of their last change. The place moves with the rows, so nothing shifts under
+/// it; only where many rows share the last second is an offset used, inside that second.
+fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) -> Result<Step, PagingError> {
+    let changed = shown.changed.ok_or(PagingError::Unordered)?;
+    let since = place.map(|(since, _)| since);
+    let offset = place.map_or(0, |(_, offset)| offset);
+    let begins_late = since.is_none_or(|since| changed.first().is_none_or(|first| *first >= since));
+    if !changed.is_sorted() || !begins_late {
+        return Err(PagingError::Unordered);
+    }
+    let Some(last) = changed.last().filter(|_| shown.goes_on(link)) else {
+        return Ok(Step::done(Remember::Last(0)));
+    };
+    // Tempo's times have no fraction: rows not yet seen may share the last second. One more second
+    // is taken back, because nobody says whether `updatedFrom` includes the moment it names.
+    let back = last.checked_sub(Span::new().seconds(1)).unwrap_or(*last);
+    let again = changed.len() - changed.partition_point(|changed| *changed < back);
+    let again = u64::try_from(again).unwrap_or(u64::MAX);
+    let moves_on = since.is_none_or(|since| back > since);
+    let joined = offset == 0 || shown.first_known;
+    if moves_on && joined && again <= (shown.page_rows() / 50).max(1) {
+        return Ok(Step::on(Place::Changes { since: back, offset: 0 }, Remember::Last(again)));
+    }
+    // Before the first row there is nothing, so the beginning of time does for "no place yet".
+    let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+    shown.check_reach(offset)?;
+    let next = shown.next_offset(offset, link.filter(|link| *link > offset));
+    Ok(Step::on(Place::Changes { since, offset: next }, Remember::Last(2 * OVERLAP_ROWS)))
+}
+
+/// Windows of days that fit one page each: a full one is halved, a sparse one doubled.
+fn in_days(
+    (from, days, offset): (Date, u32, u64),
+    today: Date,
+    link: Option<u64>,
+    shown: &Shown,
+) -> Result<Step, PagingError> {
+    let full = shown.goes_on(link);
+    let last = window_end(from, days, today).is_none();
+    if full && days > 1 {
+        let place = Place::Days { from, days: days / 2, offset: 0 };
+        return Ok(Step { keep: false, ..Step::on(place, Remember::Last(0)) });
+    }
+    if full {
+        shown.check_reach(offset)?;
+        let next = shown.next_offset(offset, link.filter(|link| *link > offset));
+        return Ok(Step::on(Place::Days { from, days, offset: next }, Remember::Last(2 * OVERLAP_ROWS)));
+    }
+    if last {
+        return Ok(Step::on(start_closing(shown), Remember::Last(0)));
+    }
+    let sparse = shown.rows < shown.page_rows() / 4;
+    let next = from.checked_add(Span::new().days(days)).map_err(|_| PagingError::Stuck)?;
+    let days = if sparse { (days * 2).min(DAYS_MAX) } else { days };
+    Ok(Step::on(Place::Days { from: next, days, offset: 0 }, Remember::Last(0)))
+}
+
+/// The last day of a window; none when it reaches past today and so is open to the future. A single
+/// day is never open, or a full page of it could not be told from what lies beyond.
+fn window_end(from: Date, days: u32, today: Date) -> Option<Date> {
+    let end = from.checked_add(Span::new().days(days - 1)).ok()?;
+    (days == 1 || end <= today).then_some(end)
+}
+
+fn start_closing(shown: &Shown) -> Place {
+    let margin = Span::new().seconds(CLOSING_MARGIN_SECONDS);
+    let since = shown.began.checked_sub(margin).unwrap_or(shown.began);
+    Place::Closing { since, offset: 0, pass: 0, news: false }
+}
+
+/// What changed since a scan began, again and again until nothing is new.
+fn closing(
+    since: Timestamp,
+    (offset, pass, news): (u64, u32, bool),
+    link: Option<u64>,
+    shown: &Shown,
+) -> Result<Step, PagingError> {
+    let news = news || shown.news > 0;
+    if shown.rows > 0 && shown.goes_on(link) {
+        shown.check_reach(offset)?;
+        if link.is_some_and(|next| next <= offset) {
+            return Err(PagingError::Stuck);
+        }
+        let offset = shown.next_offset(offset, link);
+        return Ok(Step::on(Place::Closing { since, offset, pass, news }, Remember::All));
+    }
+    if !news || pass + 1 >= PASSES_MAX {
+        return Ok(Step { unsettled: news, ..Step::done(Remember::All) });
+    }
+    Ok(Step::on(Place::Closing { since, offset: 0, pass: pass + 1, news: false }, Remember::All))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+use fermata_core::catalogue::entity;
+
+use super::*;
+
+const BEGAN: &str = "2026-03-01T12:00:00Z";
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn today() -> Date {
+    "2026-03-01".parse().unwrap()
+}
+
+fn read(name: &str) -> &'static Read {
+    &entity(name).unwrap().reads[0]
+}
+
+fn meta(next: Option<&str>, limit: Option<u64>) -> Meta {
+    Meta { next: next.map(str::to_owned), limit, ..Meta::default() }
+}
+
+fn shown(rows: u64, meta: &Meta) -> Shown<'_> {
+    Shown {
+        rows,
+        news: rows,
+        first_known: true,
+        changed: None,
+        first_day: None,
+        meta,
+        path: "/4/teams",
+        limit: 100,
+        began: at(BEGAN),
+        known_rows: rows,
+    }
+}
+
+fn offset(offset: u64, pass: u32, news: bool) -> Place {
+    Place::Offset { offset, pass, news }
+}
+
+fn step(name: &str, place: &Place, shown: &Shown) -> Result<Option<Place>, PagingError> {
+    advance(read(name), place, today(), true, shown).map(|step| step.next)
+}
+
+#[test]
+fn one_page_is_the_list() {
+    assert_eq!(step("teams", &Place::Start, &shown(7, &meta(None, Some(100)))), Ok(None));
+    assert_eq!(step("roles", &Place::Start, &shown(7, &Meta::default())), Ok(None));
+}
+
+#[test]
+fn pages_overlap_and_the_list_is_read_again() {
+    let more = meta(Some("https://api.tempo.io/4/teams?limit=100&offset=100"), Some(100));
+    let last = meta(None, Some(100));
+    assert_eq!(step("teams", &Place::Start, &shown(100, &more)), Ok(Some(offset(95, 0, true))));
+    // The end of the first pass starts the second; the second ends it all when it brought nothing.
+    assert_eq!(step("teams", &offset(95, 0, true), &shown(9, &last)), Ok(Some(offset(0, 1, false))));
+    let quiet = Shown { news: 0, ..shown(9, &last) };
+    assert_eq!(step("teams", &offset(95, 1, false), &quiet), Ok(None));
+    assert_eq!(step("teams", &offset(95, 1, true), &quiet), Ok(Some(offset(0, 2, false))));
+    let step = advance(read("teams"), &offset(95, 4, true), today(), true, &quiet).unwrap();
+    assert!(step.next.is_none() && step.unsettled, "and after some passes it is taken as it is");
+}
+
+#[test]
+fn a_page_that_does_not_join_the_one_before_goes_back() {
+    let more = meta(Some("https://api.tempo.io/4/teams?offset=195"), Some(100));
+    let torn = Shown { first_known: false, ..shown(100, &more) };
+    assert_eq!(step("teams", &offset(95, 0, true), &torn), Ok(Some(offset(45, 0, true))));
+}
+
+#[test]
+fn a_smaller_limit_is_believed() {
+    let clamped = meta(None, Some(50));
+    assert_eq!(
+        step("workload-scheme-members", &Place::Start, &shown(50, &clamped)),
+        Ok(Some(offset(48, 0, true)))
+    );
+    assert_eq!(step("workload-scheme-members", &Place::Start, &shown(49, &clamped)), Ok(None));
+}
+
+#[test]
+fn links_are_hints_and_never_addresses() {
+    let check = |next: &str, expect| {
+        let meta = meta(Some(next), Some(100));
+        assert_eq!(step("teams", &Place::Start, &shown(100, &meta)), expect, "{next}");
+    };
+    check("https://evil.example/4/teams?offset=100&x=1", Ok(Some(offset(95, 0, true))));
+    check("", Ok(Some(offset(95, 0, true))));
+    let foreign = |link: &str| Err(PagingError::ForeignLink(link.to_owned()));
+    check(
+        "https://api.tempo.io/4/accounts?offset=100",
+        foreign("https://api.tempo.io/4/accounts?offset=100"),
+    );
+    check("not a link", foreign("not a link"));
+    check("https://api.tempo.io/4/teams?offset=0", Err(PagingError::Stuck));
+    check("https://api.tempo.io/4/teams", Err(PagingError::NoOffset));
+}
+
+#[test]
+fn a_list_without_end_is_noticed() {
+    let more = meta(Some("https://api.tempo.io/4/teams?offset=99999"), Some(100));
+    let same = Shown { news: 0, known_rows: 100, ..shown(100, &more) };
+    assert!(step("teams", &offset(10_100, 0, true), &same).is_ok());
+    assert_eq!(step("teams", &offset(10_101, 0, true), &same), Err(PagingError::Stuck));
+}
+
+#[test]
+fn tokens_lead_on_until_there_is_none() {
+    let token = |text: &str| Place::Token { token: text.to_owned() };
+    let next = |text: &str| Meta { next_page_token: Some(text.to_owned()), ..Meta::default() };
+    assert_eq!(step("audit-events", &Place::Start, &shown(100, &next("a"))), Ok(Some(token("a"))));
+    assert_eq!(step("audit-events", &token("a"), &shown(100, &next("a"))), Err(PagingError::Stuck));
+    assert_eq!(step("audit-events", &token("a"), &shown(100, &next(""))), Ok(None));
+    assert_eq!(step("audit-events", &token("a"), &shown(3, &Meta::default())), Ok(None));
+}
+
+fn changes_after(
+    since: Option<&str>,
+    offset: u64,
+    changed: &[&str],
+    known: bool,
+) -> Result<Option<Place>, PagingError> {
+    let place = since.map_or(Place::Start, |since| Place::Changes { since: at(since), offset });
+    let changed: Vec<_> = changed.iter().map(|time| at(time)).collect();
+    let meta = meta(None, None);
+    let rows = changed.len() as u64;
+    let shown = Shown {
+        changed: Some(&changed),
+        limit: 4,
+        first_known: known,
+        path: "/4/worklogs/search",
+        ..shown(rows, &meta)
+    };
+    step("worklogs", &place, &shown)
+}
+
+#[test]
+fn worklogs_move_on_with_their_last_change() {
+    let full =
+        ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z"];
+    let place = |since: &str, offset| Ok(Some(Place::Changes { since: at(since), offset }));
+    assert_eq!(changes_after(None, 0, &full, true), place("2026-01-03T23:59:59Z", 0));
+    assert_eq!(changes_after(None, 0, &full[..3], true), Ok(None), "a short page is the last");
+    assert_eq!(changes_after(None, 0, &[], true), Ok(None));
+}
+
+#[test]
+fn more_rows_than_a_page_in_one_second_are_read_by_offset() {
+    let bulk = ["2026-01-04T00:00:00Z"; 4];
+    let since = "2026-01-03T23:59:59Z";
+    let place = |offset| Ok(Some(Place::Changes { since: at(since), offset }));
+    assert_eq!(changes_after(Some(since), 0, &bulk, false), place(3), "three of four, and one again");
+    assert_eq!(changes_after(Some(since), 3, &bulk, true), place(6));
+    assert_eq!(changes_after(Some(since), 6, &bulk, false), place(4), "rows were lost: back by half a page");
+    let leaving = [bulk[0], bulk[0], "2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z"];
+    let expect = Ok(Some(Place::Changes { since: at("2026-01-05T23:59:59Z"), offset: 0 }));
+    assert_eq!(changes_after(Some(since), 6, &leaving, true), expect);
+}
+
+#[test]
+fn worklogs_out_of_order_are_not_read_on() {
+    let back = ["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"];
+    assert_eq!(changes_after(None, 0, &back, true), Err(PagingError::Unordered));
+    let early = ["2026-01-01T00:00:00Z"; 4];
+    assert_eq!(changes_after(Some("2026-01-02T00:00:00Z"), 0, &early, true), Err(PagingError::Unordered));
+}
+
+fn days_after(place: &Place, rows: u64) -> Place {
+    let read = &entity("worklogs").unwrap().reads(true)[0];
+    let meta = Meta::default();
+    let shown =
+        Shown { first_day: Some("2020-05-01".parse().unwrap()), path: "/4/worklogs", ..shown(rows, &meta) };
+    advance(read, place, today(), true, &shown).unwrap().next.unwrap()
+}
+
+#[test]
+fn windows_of_days_fit_a_page() {
+    let days = |from: &str, days, offset| Place::Days { from: from.parse().unwrap(), days, offset };
+    assert_eq!(days_after(&Place::Start, 1), days("2020-05-01", 32, 0));
+    assert_eq!(
+        days_after(&days("2020-05-01", 32, 0), 100),
+        days("2020-05-01", 16, 0),
+        "a full one is halved"
+    );
+    assert_eq!(days_after(&days("2020-05-01", 16, 0), 60), days("2020-05-17", 16, 0));
+    assert_eq!(
+        days_after(&days("2020-05-01", 16, 0), 3),
+        days("2020-05-17", 32, 0),
+        "a sparse one is doubled"
+    );
+    assert_eq!(days_after(&days("2020-05-01", 1, 0), 100), days("2020-05-01", 1, 95), "one day: by offset");
+    let closing = Place::Closing { since: at("2026-03-01T11:50:00Z"), offset: 0, pass: 0, news: false };
+    assert_eq!(days_after(&days("2026-02-20", 32, 0), 60), closing, "the last is open to the future");
+}
+
+#[test]
+fn requests_say_where_in_the_list() {
+    let ask = |name: &str, place: &Place| {
+        let request = request(read(name), place, &Values::default(), 100, today());
+        let query: Vec<_> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        (query.join("&"), request.body.map(|body| body.to_string()).unwrap_or_default())
+    };
+    assert_eq!(ask("teams", &Place::Start), ("limit=100&offset=0".into(), String::new()));
+    let place = Place::Changes { since: at("2026-01-03T23:59:59Z"), offset: 0 };
+    let body = r#"{"orderBy":[{"field":"UPDATED","order":"ASC"},{"field":"ID","order":"ASC"}],"updatedFrom":"2026-01-03T23:59:59Z"}"#;
+    assert_eq!(ask("worklogs", &place), ("limit=100&offset=0".into(), body.into()));
+    assert_eq!(ask("generic-resources", &offset(100, 0, true)).1, r#"{"limit":100,"offset":100}"#);
+    let place = Place::Token { token: "a b".into() };
+    assert_eq!(ask("audit-events", &place).0, "limit=100&nextPageToken=a b");
+}
