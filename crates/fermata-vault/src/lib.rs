@@ -1,1 +1,30 @@
 #![doc = include_str!("../README.md")]
+
+mod chunk;
+mod error;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fault;
+mod identity;
+mod layout;
+mod log;
+mod place;
+mod probe;
+mod runs;
+mod seal;
+mod settings;
+mod snapshots;
+mod store;
+mod vault;
+mod verify;
+
+pub use chunk::{ChunkReader, Closing, Known, OpenChunk};
+pub use error::{Disposition, VaultError};
+pub use identity::{BadRecipient, Identity, KeyError, Recipient};
+pub use log::{Log, Step};
+pub use place::{create, open};
+pub use probe::{Probe, Verdict, probe};
+pub use runs::Leftover;
+pub use snapshots::Sealed;
+pub use vault::{InitOptions, Vault, nonce};
+pub use verify::{Flaw, Problem, Progress, Report};

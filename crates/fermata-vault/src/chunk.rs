@@ -1,0 +1,282 @@
+//! Chunks: records on their way into the store and back.
+//!
+//! A chunk is a sequence of zstd frames, one for each slice that was added, encrypted as one age file.
+//! Only compressed bytes are kept while it is open, and its hash grows with it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+
+use bytes::Bytes;
+use fermata_core::checkpoint::Open;
+use fermata_core::manifest::{Chunk, Manifest};
+use fermata_core::names::Tenant;
+use sha2::{Digest, Sha256};
+use zstd::bulk::Compressor;
+use zstd::stream::raw::CParameter;
+
+use crate::error::VaultError;
+use crate::layout;
+use crate::seal::{self, ID_CHARS};
+use crate::vault::Vault;
+
+/// 379 MB/s and 10 times smaller; level 9 is 10 % smaller still at a ninth of the speed.
+const LEVEL: i32 = 3;
+/// Decompressed bytes that a reader holds besides zstd's own window.
+const READ_BYTES: usize = 128 * 1024;
+/// Hexadecimal digits of the hash of the stored bytes.
+const SHA_CHARS: usize = 64;
+
+thread_local! {
+    // Its tables are 3.5 MB; one for a thread serves every open chunk on it.
+    static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::new(compressor());
+}
+
+/// Records that wait for their chunk to close.
+#[derive(Clone, Default)]
+pub struct OpenChunk {
+    frames: Vec<u8>,
+    hash: Sha256,
+    total: Open,
+    /// Where in `frames` the part begins that is in no checkpoint yet, and what it holds.
+    logged: usize,
+    unlogged: Open,
+}
+
+/// Chunks that are in the store already, by the id of their records.
+#[derive(Clone, Debug, Default)]
+pub struct Known(HashMap<String, Chunk>);
+
+/// What closing a chunk came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// The chunk.
+    pub chunk: Chunk,
+    /// Whether it had to be stored; a chunk of the snapshot before is not stored again.
+    pub stored: bool,
+}
+
+/// The records of a chunk, decompressed as they are read.
+///
+/// Not for an async task: it works for milliseconds at a time.
+pub struct ChunkReader(BufReader<Box<dyn Read + Send>>);
+
+impl OpenChunk {
+    /// Adds whole lines, each a record, and returns their compressed frame.
+    pub fn add(&mut self, lines: &[u8]) -> &[u8] {
+        let start = self.frames.len();
+        if lines.is_empty() {
+            return &[];
+        }
+        debug_assert!(lines.ends_with(b"\n"), "a record is a whole line");
+        let frame = COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(lines));
+        self.frames.extend(frame.expect("zstd compresses anything that fits in memory"));
+        self.hash.update(lines);
+        let added = Open { records: count_lines(lines), bytes: lines.len() as u64 };
+        self.total = sum(self.total, added);
+        self.unlogged = sum(self.unlogged, added);
+        &self.frames[start..]
+    }
+
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.total.records == 0
+    }
+
+    /// Bytes of its records, one per line.
+    pub fn bytes(&self) -> u64 {
+        self.total.bytes
+    }
+
+    /// How many records it holds.
+    pub fn records(&self) -> u64 {
+        self.total.records
+    }
+
+    pub(crate) fn total(&self) -> Open {
+        self.total
+    }
+
+    /// What was added since [`mark_logged`](Self::mark_logged).
+    pub(crate) fn unlogged(&self) -> (Open, &[u8]) {
+        (self.unlogged, &self.frames[self.logged..])
+    }
+
+    pub(crate) fn mark_logged(&mut self) {
+        self.logged = self.frames.len();
+        self.unlogged = Open::default();
+    }
+
+    /// Adds a frame that came out of a checkpoint, if it holds what the checkpoint says it does.
+    pub(crate) fn restore(&mut self, frame: &[u8], says: Open) -> Result<(), &'static str> {
+        let mut reader = decoder(Cursor::new(frame), says.bytes).map_err(|_| "a frame does not open")?;
+        let mut hash = self.hash.clone();
+        let mut holds = Open::default();
+        let mut piece = vec![0; READ_BYTES];
+        loop {
+            match reader.read(&mut piece).map_err(|_| "a frame does not decompress")? {
+                0 => break,
+                length => {
+                    hash.update(&piece[..length]);
+                    holds.records += count_lines(&piece[..length]);
+                    holds.bytes += length as u64;
+                }
+            }
+        }
+        if holds != says {
+            return Err("a frame does not hold what it says");
+        }
+        self.hash = hash;
+        self.frames.extend_from_slice(frame);
+        self.total = sum(self.total, says);
+        self.mark_logged();
+        Ok(())
+    }
+}
+
+impl Known {
+    /// The chunks of a snapshot of the same tenant.
+    pub fn of(manifest: &Manifest) -> Self {
+        let named = manifest
+            .chunks()
+            .filter_map(|chunk| Some((name_parts(&chunk.name)?.0.to_owned(), chunk.clone())));
+        Self(named.collect())
+    }
+}
+
+impl Vault {
+    /// Closes a chunk that is not empty: names it, encrypts it and puts it, unless the store has it.
+    pub async fn close_chunk(
+        &self,
+        tenant: &Tenant,
+        open: &OpenChunk,
+        known: &Known,
+    ) -> Result<Closing, VaultError> {
+        let id = self.worker("writing records")?.id(&open.hash.clone().finalize().into());
+        let Open { records, bytes } = open.total;
+        if let Some(chunk) = known.0.get(&id).filter(|chunk| (chunk.records, chunk.bytes) == (records, bytes))
+        {
+            return Ok(Closing { chunk: chunk.clone(), stored: false });
+        }
+        let stored = match self.data_recipients() {
+            [] => open.frames.clone(),
+            recipients => seal::seal(recipients, &open.frames),
+        };
+        let name = format!("{id}-{}", seal::hex(&seal::sha256(&stored)));
+        let chunk = Chunk { name, records, bytes, stored: stored.len() as u64 };
+        self.door().put(&layout::chunk(tenant, &chunk.name), stored.into()).await?;
+        Ok(Closing { chunk, stored: true })
+    }
+
+    /// The records of a chunk, a line each, all at once.
+    pub async fn read_chunk(&self, tenant: &Tenant, chunk: &Chunk) -> Result<Vec<u8>, VaultError> {
+        let mut reader = self.chunk_reader(tenant, chunk).await?;
+        let mut lines = Vec::with_capacity(usize::try_from(chunk.bytes).unwrap_or_default());
+        let key = layout::chunk(tenant, &chunk.name);
+        reader.read_to_end(&mut lines).map_err(|error| VaultError::corrupt(&key, error.to_string()))?;
+        if lines.len() as u64 == chunk.bytes {
+            Ok(lines)
+        } else {
+            Err(VaultError::corrupt(&key, format!("it holds {} bytes, not {}", lines.len(), chunk.bytes)))
+        }
+    }
+
+    /// A reader of the records of a chunk, whose stored bytes it fetched and checked against its name.
+    pub async fn chunk_reader(&self, tenant: &Tenant, chunk: &Chunk) -> Result<ChunkReader, VaultError> {
+        self.data()?;
+        let key = layout::chunk(tenant, &chunk.name);
+        let stored = self.door().get(&key).await?;
+        if !is_intact(&chunk.name, &stored) {
+            return Err(VaultError::corrupt(&key, "its bytes do not hash to its name"));
+        }
+        self.decode(stored, chunk.bytes).map_err(|error| VaultError::corrupt(&key, error.to_string()))
+    }
+
+    /// A reader of stored bytes, which ends one byte after what they are said to hold.
+    pub(crate) fn decode(&self, stored: Bytes, says: u64) -> io::Result<ChunkReader> {
+        let stored = Cursor::new(stored);
+        let plain: Box<dyn Read + Send> = if self.data_recipients().is_empty() {
+            Box::new(decoder(stored, says)?)
+        } else {
+            let frames = seal::unseal_reader(self.identities(), stored).map_err(io::Error::other)?;
+            Box::new(decoder(BufReader::with_capacity(READ_BYTES, frames), says)?)
+        };
+        Ok(ChunkReader(BufReader::with_capacity(READ_BYTES, plain)))
+    }
+}
+
+impl ChunkReader {
+    /// Reads the next record into `line`, without its line end; false when there is none left.
+    pub fn next_record(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
+        line.clear();
+        if self.0.read_until(b'\n', line)? == 0 {
+            return Ok(false);
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        Ok(true)
+    }
+}
+
+impl Read for ChunkReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl BufRead for ChunkReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+/// Whether stored bytes are the ones that were named.
+pub(crate) fn is_intact(name: &str, stored: &[u8]) -> bool {
+    name_parts(name).is_some_and(|(_, sha)| sha == seal::hex(&seal::sha256(stored)))
+}
+
+/// The keyed hash of the records and the hash of the stored bytes in a chunk's name.
+pub(crate) fn name_parts(name: &str) -> Option<(&str, &str)> {
+    let is_hex = |part: &str, chars: usize| {
+        part.len() == chars && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    name.split_once('-').filter(|(id, sha)| is_hex(id, ID_CHARS) && is_hex(sha, SHA_CHARS))
+}
+
+/// Decompresses at most a byte more than `says`, so that no frame can fill the memory or the disk.
+fn decoder<R: BufRead>(frames: R, says: u64) -> io::Result<impl Read + use<R>> {
+    Ok(zstd::Decoder::with_buffer(frames)?.take(says.saturating_add(1)))
+}
+
+fn compressor() -> Compressor<'static> {
+    let mut compressor = Compressor::new(LEVEL).expect("zstd knows its levels");
+    // So that `zstd -t` finds a flaw in a vault that is not encrypted.
+    compressor.set_parameter(CParameter::ChecksumFlag(true)).expect("zstd knows its parameters");
+    compressor
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
+}
+
+fn sum(a: Open, b: Open) -> Open {
+    Open { records: a.records + b.records, bytes: a.bytes + b.bytes }
+}
+
+impl fmt::Debug for OpenChunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenChunk({} records, {} bytes)", self.total.records, self.total.bytes)
+    }
+}
+
+impl fmt::Debug for ChunkReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChunkReader")
+    }
+}

@@ -1,0 +1,195 @@
+//! What can go wrong at the store, by what a caller does about it.
+
+use std::error::Error as StdError;
+use std::io;
+
+use fermata_core::checkpoint::IllegalEvent;
+use fermata_core::names::Tenant;
+use object_store::Error as StoreError;
+use object_store::path::Path;
+
+use crate::probe::Verdict;
+
+/// A failure of the vault.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The address of a store that cannot be used.
+    #[error("{url:?} is no store: {why}")]
+    Address {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The place exists or does not, but holds no vault.
+    #[error("there is no vault here (`fermata init` makes one)")]
+    NoVault,
+    /// A vault is there already.
+    #[error("there is a vault here already")]
+    AlreadyThere,
+    /// The store does not keep two writers apart.
+    #[error(
+        "this store does not keep two writers apart (create-if-absent is {0}); use it with `--single-writer` if only one process will ever write"
+    )]
+    NotHonoured(Verdict),
+    /// A key is needed that was not given.
+    #[error("{what} needs the key of {recipient}, which was not given")]
+    NeedsKey {
+        /// What was to be done.
+        what: &'static str,
+        /// The public half of the key, or of one of the keys.
+        recipient: String,
+    },
+    /// None of the keys given belongs to this vault.
+    #[error("the key of {given} does not open this vault, which is sealed to {wanted}")]
+    WrongKey {
+        /// The public halves of the keys given.
+        given: String,
+        /// The public halves of the vault's keys.
+        wanted: String,
+    },
+    /// The tenant has no token yet.
+    #[error("{0} has no token (`fermata token set {0}` stores one)")]
+    NoToken(Tenant),
+    /// Somebody else wrote this document first; read it and decide again.
+    #[error("{key} was written by somebody else")]
+    Taken {
+        /// The object.
+        key: String,
+    },
+    /// An object is not there.
+    #[error("{key} is missing")]
+    Missing {
+        /// The object.
+        key: String,
+    },
+    /// An object is not what its name or its neighbours say.
+    #[error("{key} is damaged: {why}")]
+    Corrupt {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An object of a later release.
+    #[error("{key} has format {schema}; this release reads format {}", fermata_core::FORMAT)]
+    Newer {
+        /// The object.
+        key: String,
+        /// Its format.
+        schema: u32,
+    },
+    /// A step that does not follow the job's state; a fault of the program, not of the store.
+    #[error("the step does not follow the job's checkpoint")]
+    Illegal(#[source] IllegalEvent),
+    /// The store has no room left.
+    #[error("the store is full: {key} was not written")]
+    Full {
+        /// The object.
+        key: String,
+        /// As the store said it.
+        #[source]
+        source: StoreError,
+    },
+    /// The store takes no writes.
+    #[error("the store is read-only: {key} was not written")]
+    ReadOnly {
+        /// The object.
+        key: String,
+        /// As the store said it.
+        #[source]
+        source: StoreError,
+    },
+    /// The store does not let these credentials, or this user, do it.
+    #[error("the store refuses access to {key}")]
+    Denied {
+        /// The object.
+        key: String,
+        /// As the store said it.
+        #[source]
+        source: StoreError,
+    },
+    /// Anything else, after the store's own retries. After a write the outcome is unknown.
+    #[error("the store failed at {key}")]
+    Store {
+        /// The object.
+        key: String,
+        /// As the store said it.
+        #[source]
+        source: StoreError,
+    },
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Read again and try again, later.
+    Retry,
+    /// Nothing, until a person did something.
+    Operator,
+    /// Nothing: it will not go away.
+    GiveUp,
+}
+
+impl VaultError {
+    /// What to do about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Store { .. } | Self::Taken { .. } => Disposition::Retry,
+            Self::Address { .. }
+            | Self::NoVault
+            | Self::AlreadyThere
+            | Self::NotHonoured(_)
+            | Self::NeedsKey { .. }
+            | Self::WrongKey { .. }
+            | Self::NoToken(_)
+            | Self::Newer { .. }
+            | Self::Full { .. }
+            | Self::ReadOnly { .. }
+            | Self::Denied { .. } => Disposition::Operator,
+            Self::Missing { .. } | Self::Corrupt { .. } | Self::Illegal(_) => Disposition::GiveUp,
+        }
+    }
+
+    /// Whether the same may succeed in a while without anybody doing anything.
+    pub fn is_transient(&self) -> bool {
+        self.disposition() == Disposition::Retry
+    }
+
+    /// What an error of the store means for this object.
+    pub(crate) fn of(key: &Path, source: StoreError) -> Self {
+        let key = key.to_string();
+        match &source {
+            StoreError::NotFound { .. } => return Self::Missing { key },
+            StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => return Self::Taken { key },
+            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
+                return Self::Denied { key, source };
+            }
+            _ => {}
+        }
+        match io_kind(&source) {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::Full { key, source },
+            Some(io::ErrorKind::ReadOnlyFilesystem) => Self::ReadOnly { key, source },
+            Some(io::ErrorKind::PermissionDenied) => Self::Denied { key, source },
+            _ => Self::Store { key, source },
+        }
+    }
+
+    pub(crate) fn corrupt(key: &Path, why: impl Into<String>) -> Self {
+        Self::Corrupt { key: key.to_string(), why: why.into() }
+    }
+}
+
+/// The first error of the operating system in the chain.
+fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && io.kind() != io::ErrorKind::Other
+        {
+            return Some(io.kind());
+        }
+        next = error.source();
+    }
+    None
+}

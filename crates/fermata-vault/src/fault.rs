@@ -1,0 +1,216 @@
+//! A store that fails on command, for tests.
+//!
+//! It counts operations from 0 and fails the ones that a test names, before or after their effect, once
+//! or for ever. So a test can run once to count, then once for each (operation, before or after). A clone
+//! is the same store: the test keeps one and gives the other to the code under test.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+/// When an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Before its effect: nothing happened.
+    Before,
+    /// After its effect: the answer is lost.
+    After,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Before or after its effect.
+    pub when: When,
+    /// Whether every later operation fails too, as they do for a process that was killed.
+    pub dies: bool,
+    /// What the operating system says.
+    pub kind: io::ErrorKind,
+}
+
+impl Fault {
+    /// One failure; the next operation works.
+    pub fn once(when: When) -> Self {
+        Self { when, dies: false, kind: io::ErrorKind::ConnectionReset }
+    }
+
+    /// The last operation that is tried.
+    pub fn death(when: When) -> Self {
+        Self { dies: true, ..Self::once(when) }
+    }
+}
+
+/// A store in front of another.
+#[derive(Clone)]
+pub struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    script: Arc<Mutex<Script>>,
+}
+
+#[derive(Default)]
+struct Script {
+    trace: Vec<String>,
+    faults: BTreeMap<usize, Fault>,
+    dead: bool,
+    writes_refused: Option<io::ErrorKind>,
+}
+
+impl FaultStore {
+    /// A store that works, until it is told otherwise.
+    pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { inner, script: Arc::default() }
+    }
+
+    /// Fails the operation of this number, counted from 0 since the store was made or [`reset`](Self::reset).
+    pub fn fail(&self, operation: usize, fault: Fault) {
+        self.script().faults.insert(operation, fault);
+    }
+
+    /// Lets every write fail from now on, as on a full disk (`StorageFull`); `None` ends it.
+    pub fn refuse_writes(&self, kind: Option<io::ErrorKind>) {
+        self.script().writes_refused = kind;
+    }
+
+    /// Works again, without faults, and counts from 0.
+    pub fn reset(&self) {
+        *self.script() = Script::default();
+    }
+
+    /// Operations since it was made or reset, whether they worked or not. Those after a death do not count.
+    pub fn operations(&self) -> usize {
+        self.script().trace.len()
+    }
+
+    /// What the operations were: `put tenants/acme/...`, one a line.
+    pub fn trace(&self) -> Vec<String> {
+        self.script().trace.clone()
+    }
+
+    /// Whether it has died.
+    pub fn is_dead(&self) -> bool {
+        self.script().dead
+    }
+
+    /// The store behind it, which never fails.
+    pub fn inner(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation and says how it is to fail.
+    fn enter(&self, verb: &str, key: &Path) -> Result<Option<Fault>> {
+        let mut script = self.script();
+        if script.dead {
+            return Err(broken(io::ErrorKind::NotConnected));
+        }
+        let fault = script.faults.get(&script.trace.len()).copied();
+        script.trace.push(format!("{verb} {key}"));
+        if let Some(kind) = script.writes_refused.filter(|_| matches!(verb, "put" | "delete" | "copy")) {
+            return Err(broken(kind));
+        }
+        let Some(fault) = fault else { return Ok(None) };
+        script.dead |= fault.dies;
+        match fault.when {
+            When::Before => Err(broken(fault.kind)),
+            When::After => Ok(Some(fault)),
+        }
+    }
+
+    async fn run<T>(&self, verb: &str, key: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let fault = self.enter(verb, key)?;
+        let answer = work.await;
+        match fault {
+            Some(fault) => Err(broken(fault.kind)),
+            None => answer,
+        }
+    }
+}
+
+fn broken(kind: io::ErrorKind) -> Error {
+    Error::Generic { store: "FaultStore", source: Box::new(io::Error::new(kind, "a fault of the test")) }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        self.run("put", location, self.inner.put_opts(location, payload, opts)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        opts: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.run("put", location, self.inner.put_multipart_opts(location, opts)).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let verb = if options.head { "head" } else { "get" };
+        self.run(verb, location, self.inner.get_opts(location, options)).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.run("get", location, self.inner.get_ranges(location, ranges)).await
+    }
+
+    /// Each object is an operation, one after the other, so that a death can leave some.
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let store = self.clone();
+        let delete = move |location: Result<Path>| {
+            let store = store.clone();
+            async move {
+                let location = location?;
+                store.run("delete", &location, store.inner.delete(&location)).await?;
+                Ok(location)
+            }
+        };
+        locations.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        match self.enter("list", &prefix.cloned().unwrap_or_default()) {
+            Ok(None) => self.inner.list(prefix),
+            Ok(Some(fault)) => {
+                let cut = stream::iter([Err(broken(fault.kind))]);
+                self.inner.list(prefix).chain(cut).boxed()
+            }
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let key = prefix.cloned().unwrap_or_default();
+        self.run("list", &key, self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.run("copy", to, self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+impl fmt::Debug for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore({:?})", self.inner)
+    }
+}
+
+impl fmt::Display for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore({})", self.inner)
+    }
+}

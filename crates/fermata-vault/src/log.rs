@@ -1,0 +1,297 @@
+//! The log of one job: its checkpoints, and the chunks that its records wait in.
+//!
+//! An event is a line of JSON that says where to go on, then the sealed part that a resume needs. Its
+//! name chains it to the one before. Opening the log replays the longest whole chain; an event that does
+//! not hash to its name, does not open or does not follow is left out, and the next longest chain is taken.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use fermata_core::FORMAT;
+use fermata_core::chain::{self, EventName, Link};
+use fermata_core::checkpoint::body::{Body, Keys};
+use fermata_core::checkpoint::{Closed, Event, IllegalEvent, Next, Note, Open, State, Tally, slot};
+use fermata_core::manifest::LayerKind;
+use fermata_core::names::{RunId, Tenant};
+use fermata_core::seen::Seen;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use object_store::path::Path;
+use roaring::RoaringTreemap;
+
+use crate::chunk::{Closing, Known, OpenChunk};
+use crate::error::VaultError;
+use crate::layout;
+use crate::seal;
+use crate::vault::Vault;
+
+/// Events that are fetched ahead of the one that is replayed.
+const GETS_CONCURRENT: usize = 16;
+/// Events that are left out before the log is given up. Each costs a replay from where it forked off.
+const LEFT_OUT_MAX: usize = 256;
+
+const LAYERS: [LayerKind; 2] = [LayerKind::Sweep, LayerKind::Changes];
+
+/// The log of one job, replayed.
+pub struct Log {
+    vault: Vault,
+    tenant: Tenant,
+    folder: Path,
+    replay: Replay,
+    open: [OpenChunk; 2],
+    closed: Vec<Closed>,
+    left_out: Vec<String>,
+}
+
+/// What a page came to, apart from its records.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// By the worker's clock; for people.
+    pub at: Timestamp,
+    /// Where to go on.
+    pub next: Next,
+    /// What was odd or refused.
+    pub notes: Vec<Note>,
+    /// Totals of the job, this page included.
+    pub tally: Tally,
+    /// Ids that the page added.
+    pub ids: RoaringTreemap,
+    /// Marks that the page added.
+    pub marks: Vec<u64>,
+    /// Whether all earlier marks can be forgotten.
+    pub fresh: bool,
+    /// Keys that the page added.
+    pub keys: Keys,
+}
+
+impl Step {
+    /// A step that found nothing besides its records.
+    pub fn new(at: Timestamp, next: Next, tally: Tally) -> Self {
+        let (notes, marks, fresh) = (Vec::new(), Vec::new(), false);
+        Self { at, next, notes, tally, ids: RoaringTreemap::new(), marks, fresh, keys: Keys::new() }
+    }
+}
+
+/// A chain of events and what it adds up to.
+#[derive(Default)]
+struct Replay {
+    chain: Vec<EventName>,
+    state: State,
+    seen: Seen,
+    keys: Keys,
+    /// Compressed records in no closed chunk, per layer, with the event that brought them.
+    frames: [Vec<(EventName, Open, Vec<u8>)>; 2],
+}
+
+/// Why an event does not count.
+struct LeftOut {
+    event: EventName,
+    why: String,
+}
+
+enum Halt {
+    LeftOut(LeftOut),
+    Fatal(VaultError),
+}
+
+impl Log {
+    /// Replays a job's log; a job without events is at its beginning. Needs the workers' key.
+    pub async fn open(vault: &Vault, tenant: &Tenant, run: &RunId, entity: &str) -> Result<Self, VaultError> {
+        vault.worker("resuming a job")?;
+        let folder = layout::job(tenant, run, entity);
+        let found = vault.door().list(&folder).await?;
+        let mut names: BTreeSet<EventName> =
+            found.iter().filter_map(|found| found.location.filename()?.parse().ok()).collect();
+        let mut replay = Replay::default();
+        let mut left_out = Vec::new();
+        let open = loop {
+            let halt = match replay.follow(vault, &folder, chain::longest(names.iter().copied())).await {
+                Ok(()) => match replay.rebuild() {
+                    Ok(open) => break open,
+                    Err(bad) => Halt::LeftOut(bad),
+                },
+                Err(halt) => halt,
+            };
+            let LeftOut { event, why } = match halt {
+                Halt::LeftOut(bad) => bad,
+                Halt::Fatal(error) => return Err(error),
+            };
+            let key = folder.clone().join(event.to_string());
+            if left_out.len() == LEFT_OUT_MAX {
+                return Err(VaultError::corrupt(&key, why));
+            }
+            names.remove(&event);
+            left_out.push(format!("{key}: {why}"));
+        };
+        let (vault, tenant) = (vault.clone(), tenant.clone());
+        Ok(Self { vault, tenant, folder, replay, open, closed: Vec::new(), left_out })
+    }
+
+    /// What the events add up to.
+    pub fn state(&self) -> &State {
+        &self.replay.state
+    }
+
+    /// Which records were read.
+    pub fn seen(&self) -> &Seen {
+        &self.replay.seen
+    }
+
+    /// The keys that other entities fan out over.
+    pub fn keys(&self) -> &Keys {
+        &self.replay.keys
+    }
+
+    /// The events that do not count, and why; for the log and the manifest's warnings.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// The chunk that takes a layer's records. What is added to it becomes durable with the next
+    /// [`append`](Self::append).
+    pub fn chunk(&mut self, layer: LayerKind) -> &mut OpenChunk {
+        &mut self.open[slot(layer)]
+    }
+
+    /// Closes a layer's chunk, stores it, and opens the next; nothing when it is empty.
+    ///
+    /// The next [`append`](Self::append) names it. After an error nothing has changed.
+    pub async fn close_chunk(
+        &mut self,
+        layer: LayerKind,
+        known: &Known,
+    ) -> Result<Option<Closing>, VaultError> {
+        let open = &mut self.open[slot(layer)];
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let closing = self.vault.close_chunk(&self.tenant, open, known).await?;
+        *open = OpenChunk::default();
+        self.closed.push(Closed { layer, chunk: closing.chunk.clone() });
+        Ok(Some(closing))
+    }
+
+    /// Appends an event: the step, the chunks that closed since the one before, and the records that
+    /// were added since and are in none of them.
+    ///
+    /// After an error nothing has changed here, and the event may or may not be stored: the same step
+    /// may be appended again, or the log dropped and opened anew.
+    pub async fn append(&mut self, step: Step) -> Result<(), VaultError> {
+        let (event, body) = self.event(step);
+        let state = self.replay.state.clone().next(&event).map_err(VaultError::Illegal)?;
+        // What a resume would find open must be what is open here.
+        if LAYERS.map(slot).map(|at| state.open[at]) != self.open.each_ref().map(OpenChunk::total) {
+            return Err(VaultError::Illegal(IllegalEvent::Count(event.seq)));
+        }
+        let stored = encode(&self.vault, &event, &body);
+        let prev = self.replay.chain.last().map(|name| name.own).unwrap_or_default();
+        let name = EventName { seq: event.seq, prev, own: Link::of(&stored) };
+        self.vault.door().put(&self.folder.clone().join(name.to_string()), stored).await?;
+        self.replay.state = state;
+        self.replay.chain.push(name);
+        self.replay.learn(body);
+        self.closed.clear();
+        self.open.iter_mut().for_each(OpenChunk::mark_logged);
+        Ok(())
+    }
+
+    fn event(&self, step: Step) -> (Event, Body) {
+        let Step { at, next, notes, tally, ids, marks, fresh, keys } = step;
+        let unlogged = self.open.each_ref().map(OpenChunk::unlogged);
+        let event = Event {
+            schema: FORMAT,
+            seq: self.replay.state.events,
+            at,
+            next,
+            closed: self.closed.clone(),
+            open: unlogged.map(|(open, _)| open),
+            notes,
+            tally,
+        };
+        let frames = unlogged.map(|(_, frames)| frames.to_vec());
+        (event, Body { ids, marks, fresh, keys, frames })
+    }
+}
+
+impl Replay {
+    /// Goes on along a chain, from the beginning if it is not the one that was followed so far.
+    async fn follow(&mut self, vault: &Vault, folder: &Path, chain: Vec<EventName>) -> Result<(), Halt> {
+        if !chain.starts_with(&self.chain) {
+            *self = Self::default();
+        }
+        let rest = chain[self.chain.len()..].to_vec();
+        let mut events = stream::iter(rest)
+            .map(|name| {
+                let key = folder.clone().join(name.to_string());
+                async move { (name, vault.door().find(&key).await, key) }
+            })
+            .buffered(GETS_CONCURRENT);
+        while let Some((name, found, key)) = events.next().await {
+            let out = |why: &str| Halt::LeftOut(LeftOut { event: name, why: why.to_owned() });
+            let stored = found.map_err(Halt::Fatal)?.ok_or_else(|| out("it is listed and not there"))?;
+            let (event, body) = decode(vault, &name, &stored).map_err(out)?;
+            match self.state.clone().next(&event) {
+                Ok(state) => self.state = state,
+                // Another release is at work on this job; leaving its events out would be working against it.
+                Err(IllegalEvent::Format { schema, .. }) => {
+                    return Err(Halt::Fatal(VaultError::Newer { key: key.to_string(), schema }));
+                }
+                Err(illegal) => return Err(out(&illegal.to_string())),
+            }
+            self.chain.push(name);
+            self.keep_frames(name, &event, &body);
+            self.learn(body);
+        }
+        Ok(())
+    }
+
+    fn keep_frames(&mut self, name: EventName, event: &Event, body: &Body) {
+        for closed in &event.closed {
+            self.frames[slot(closed.layer)].clear();
+        }
+        for (at, frames) in self.frames.iter_mut().enumerate() {
+            if event.open[at] != Open::default() {
+                frames.push((name, event.open[at], body.frames[at].clone()));
+            }
+        }
+    }
+
+    fn learn(&mut self, body: Body) {
+        self.seen.add(&body.ids, &body.marks, body.fresh);
+        for (key, found) in body.keys {
+            self.keys.entry(key).or_default().extend(found);
+        }
+    }
+
+    /// The open chunks that the frames add up to.
+    fn rebuild(&mut self) -> Result<[OpenChunk; 2], LeftOut> {
+        let mut open = <[OpenChunk; 2]>::default();
+        for (chunk, frames) in open.iter_mut().zip(&self.frames) {
+            for (event, says, frame) in frames {
+                chunk.restore(frame, *says).map_err(|why| LeftOut { event: *event, why: why.to_owned() })?;
+            }
+        }
+        self.frames = Default::default();
+        Ok(open)
+    }
+}
+
+fn encode(vault: &Vault, event: &Event, body: &Body) -> Bytes {
+    let mut stored = serde_json::to_vec(event).expect("events have only text keys");
+    stored.push(b'\n');
+    stored.extend(seal::seal([vault.worker_recipient()], &body.encode()));
+    stored.into()
+}
+
+fn decode(vault: &Vault, name: &EventName, stored: &[u8]) -> Result<(Event, Body), &'static str> {
+    if Link::of(stored) != name.own {
+        return Err("it does not hash to its name");
+    }
+    let line = stored.iter().position(|byte| *byte == b'\n').ok_or("it has no end of line")?;
+    let event: Event =
+        serde_json::from_slice(&stored[..line]).map_err(|_| "its first line has a wrong shape")?;
+    let body =
+        seal::unseal(vault.identities(), &stored[line + 1..]).map_err(|_| "its sealed part does not open")?;
+    let body = Body::decode(&body).map_err(|_| "its sealed part has a wrong shape")?;
+    Ok((event, body))
+}

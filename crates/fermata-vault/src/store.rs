@@ -1,0 +1,172 @@
+//! The few things that are asked of a store, and the one rule for doubtful answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fermata_core::FORMAT;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::error::{Disposition, VaultError};
+
+/// Attempts of a conditional put. The store's client has retried each already, so this is for the
+/// answers it may not retry: a lost one, and a conflict with a write that then came to nothing.
+const PUT_ONCE_TRIES: u32 = 4;
+/// Wait before the third attempt and, times two, the fourth; the second follows at once.
+const PUT_ONCE_WAIT: Duration = Duration::from_millis(20);
+
+/// A store, and whether it may be trusted to keep two writers apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) single_writer: bool,
+}
+
+/// Whose document stands after a conditional put.
+#[derive(Debug)]
+pub(crate) enum Once {
+    Mine,
+    Theirs(Bytes),
+}
+
+impl Door {
+    pub(crate) async fn get(&self, key: &Path) -> Result<Bytes, VaultError> {
+        let answer = match self.store.get(key).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        answer.map_err(|error| VaultError::of(key, error))
+    }
+
+    /// The object, or nothing where there is none.
+    pub(crate) async fn find(&self, key: &Path) -> Result<Option<Bytes>, VaultError> {
+        match self.get(key).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(VaultError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn exists(&self, key: &Path) -> Result<bool, VaultError> {
+        match self.store.head(key).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(VaultError::of(key, error)),
+        }
+    }
+
+    /// Puts an object whose name carries its content's hash: a repeat is the same object.
+    pub(crate) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), VaultError> {
+        match self.store.put(key, bytes.into()).await {
+            Ok(_) => Ok(()),
+            // S3 answers so when two writers put the same object at the same time; nothing is wrong.
+            Err(source @ (StoreError::AlreadyExists { .. } | StoreError::Precondition { .. })) => {
+                Err(VaultError::Store { key: key.to_string(), source })
+            }
+            Err(error) => Err(VaultError::of(key, error)),
+        }
+    }
+
+    /// Puts a document that must not replace another. `bytes` hold a nonce, so that after a doubtful
+    /// answer the one that stands can be told from somebody else's.
+    pub(crate) async fn put_once(&self, key: &Path, bytes: Bytes) -> Result<Once, VaultError> {
+        if self.single_writer {
+            return self.put_alone(key, bytes).await;
+        }
+        let mut attempt = 0;
+        loop {
+            let options = PutOptions::from(PutMode::Create);
+            let Err(error) = self.store.put_opts(key, bytes.clone().into(), options).await else {
+                return Ok(Once::Mine);
+            };
+            attempt += 1;
+            // "Already exists" may be the answer to the second half of our own success.
+            let error = match self.find(key).await {
+                Ok(Some(found)) if found == bytes => return Ok(Once::Mine),
+                Ok(Some(found)) => return Ok(Once::Theirs(found)),
+                Ok(None) => VaultError::of(key, error),
+                Err(unread) => unread,
+            };
+            if attempt == PUT_ONCE_TRIES || error.disposition() != Disposition::Retry {
+                return Err(error);
+            }
+            tokio::time::sleep(PUT_ONCE_WAIT * (attempt - 1)).await;
+        }
+    }
+
+    /// As [`put_once`](Self::put_once) where nobody else ever writes, so that conditions are not needed.
+    async fn put_alone(&self, key: &Path, bytes: Bytes) -> Result<Once, VaultError> {
+        match self.find(key).await? {
+            Some(found) if found == bytes => return Ok(Once::Mine),
+            Some(found) => return Ok(Once::Theirs(found)),
+            None => {}
+        }
+        let Err(error) = self.put(key, bytes.clone()).await else { return Ok(Once::Mine) };
+        match self.find(key).await {
+            Ok(Some(found)) if found == bytes => Ok(Once::Mine),
+            _ => Err(error),
+        }
+    }
+
+    /// Every object under a prefix, sorted by name (a folder lists in any order).
+    pub(crate) async fn list(&self, prefix: &Path) -> Result<Vec<ObjectMeta>, VaultError> {
+        let found = self.store.list(Some(prefix)).try_collect::<Vec<_>>().await;
+        let mut found = found.map_err(|error| VaultError::of(prefix, error))?;
+        found.sort_unstable_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    /// The names directly under a prefix that have something under them, sorted.
+    pub(crate) async fn folders(&self, prefix: &Path) -> Result<Vec<String>, VaultError> {
+        let found = self.store.list_with_delimiter(Some(prefix)).await;
+        let found = found.map_err(|error| VaultError::of(prefix, error))?;
+        let mut names: Vec<String> =
+            found.common_prefixes.iter().filter_map(|path| path.filename().map(str::to_owned)).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Deletes objects; one that is not there is deleted already.
+    pub(crate) async fn delete(&self, keys: Vec<Path>) -> Result<(), VaultError> {
+        let Some(first) = keys.first().cloned() else { return Ok(()) };
+        let mut done = self.store.delete_stream(stream::iter(keys.into_iter().map(Ok)).boxed());
+        while let Some(answer) = done.next().await {
+            match answer {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(VaultError::of(&first, error)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn delete_under(&self, prefix: &Path) -> Result<(), VaultError> {
+        let keys = self.list(prefix).await?.into_iter().map(|found| found.location).collect();
+        self.delete(keys).await
+    }
+}
+
+/// A document as stored: JSON that people can read, since they may have to.
+pub(crate) fn document(value: &impl Serialize) -> Bytes {
+    let mut bytes =
+        serde_json::to_vec_pretty(value).expect("documents have only text keys and finite numbers");
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+/// A document from its bytes; its format is looked at first, so that a later one is named as such.
+pub(crate) fn parse<T: DeserializeOwned>(key: &Path, bytes: &[u8]) -> Result<T, VaultError> {
+    #[derive(Deserialize)]
+    struct Version {
+        schema: u32,
+    }
+    let bad = |error: serde_json::Error| VaultError::corrupt(key, error.to_string());
+    let Version { schema } = serde_json::from_slice(bytes).map_err(bad)?;
+    if schema == FORMAT {
+        serde_json::from_slice(bytes).map_err(bad)
+    } else {
+        Err(VaultError::Newer { key: key.to_string(), schema })
+    }
+}

@@ -1,0 +1,218 @@
+//! A small engine: pages of records, a log, chunks, a manifest; and vaults to run it in.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fermata_core::checkpoint::{Cursor, Next, Outcome, Place, Tally, slot};
+use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
+use fermata_core::names::{RunId, Tenant};
+use fermata_core::plan::{Mode, Plan, Wish, plan};
+use fermata_core::settings::Settings;
+use fermata_vault::fault::FaultStore;
+use fermata_vault::{Identity, InitOptions, Known, Log, Recipient, Sealed, Step, Vault, VaultError};
+use jiff::Timestamp;
+use object_store::memory::InMemory;
+use tempfile::TempDir;
+
+/// Small, so that a few pages make a few chunks.
+const CHUNK_BYTES: u64 = 400;
+pub(crate) const ENTITY: &str = "worklogs";
+
+/// A vault in a store that can be made to fail.
+pub(crate) struct Room {
+    pub(crate) store: FaultStore,
+    pub(crate) worker: Identity,
+    pub(crate) vault: Vault,
+    _folder: Option<TempDir>,
+}
+
+impl Room {
+    pub(crate) async fn in_memory() -> Self {
+        Self::sealed_to(|worker| vec![worker.clone()]).await
+    }
+
+    /// In memory, with records sealed to the recipients that are chosen from the worker's.
+    pub(crate) async fn sealed_to(data: impl Fn(&Recipient) -> Vec<Recipient>) -> Self {
+        Self::new(FaultStore::new(Arc::new(InMemory::new())), None, data).await
+    }
+
+    /// One of each kind of store.
+    pub(crate) async fn each() -> [Self; 2] {
+        let folder = TempDir::new().unwrap();
+        let store = fermata_vault::open(folder.path().to_str().unwrap()).unwrap();
+        let in_folder = Self::new(FaultStore::new(store), Some(folder), |worker| vec![worker.clone()]).await;
+        [Self::in_memory().await, in_folder]
+    }
+
+    async fn new(
+        store: FaultStore,
+        folder: Option<TempDir>,
+        data: impl Fn(&Recipient) -> Vec<Recipient>,
+    ) -> Self {
+        let worker = Identity::generate();
+        let recipient = worker.recipient();
+        let options = InitOptions {
+            data_recipients: data(&recipient),
+            worker: recipient,
+            single_writer: false,
+            now: now(),
+        };
+        Vault::init(Arc::new(store.clone()), options).await.unwrap();
+        let vault = Vault::open(Arc::new(store.clone()), [worker.clone()]).await.unwrap();
+        Self { store, worker, vault, _folder: folder }
+    }
+
+    /// The vault again, with other keys.
+    pub(crate) async fn open(&self, keys: impl IntoIterator<Item = Identity>) -> Result<Vault, VaultError> {
+        Vault::open(Arc::new(self.store.clone()), keys).await
+    }
+}
+
+pub(crate) fn now() -> Timestamp {
+    "2026-03-01T02:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn acme() -> Tenant {
+    "acme".parse().unwrap()
+}
+
+pub(crate) fn run(tail: &str) -> RunId {
+    RunId::new(now(), tail).unwrap()
+}
+
+pub(crate) fn plan_of(run: RunId) -> Plan {
+    plan(&Settings::new(acme(), now()), Wish::default(), run, now()).unwrap()
+}
+
+/// A page of records that name their page and row.
+pub(crate) fn page(number: usize, rows: usize) -> Vec<String> {
+    let description = "long enough that a few rows make a chunk";
+    (0..rows).map(|row| format!(r#"{{"id":{},"description":"{description}"}}"#, number * 100 + row)).collect()
+}
+
+pub(crate) fn pages() -> Vec<Vec<String>> {
+    [5, 3, 0, 9, 1, 4].into_iter().enumerate().map(|(number, rows)| page(number, rows)).collect()
+}
+
+pub(crate) fn step(next: Next, records: u64, bytes: u64) -> Step {
+    Step::new(now(), next, Tally { records, bytes, ..Tally::default() })
+}
+
+pub(crate) fn at_page(number: usize) -> Next {
+    let place = Place::Offset { offset: number as u64, pass: 0, news: false };
+    Next::Page(Cursor { place, ..Cursor::default() })
+}
+
+/// The page that a log goes on with.
+pub(crate) fn next_page(log: &Log) -> usize {
+    match log.state().cursor.place {
+        Place::Offset { offset, .. } => usize::try_from(offset).unwrap(),
+        _ => 0,
+    }
+}
+
+/// Reads one page into the log.
+pub(crate) async fn take_page(
+    log: &mut Log,
+    number: usize,
+    pages: &[Vec<String>],
+    known: &Known,
+) -> Result<(), VaultError> {
+    let mut tally = log.state().tally;
+    for record in &pages[number] {
+        let line = format!("{record}\n");
+        log.chunk(LayerKind::Sweep).add(line.as_bytes());
+        tally.records += 1;
+        tally.bytes += line.len() as u64;
+        // The boundary depends on the records alone.
+        if log.chunk(LayerKind::Sweep).bytes() >= CHUNK_BYTES {
+            log.close_chunk(LayerKind::Sweep, known).await?;
+        }
+    }
+    let last = number + 1 == pages.len();
+    if last {
+        log.close_chunk(LayerKind::Sweep, known).await?;
+    }
+    let next = if last { Next::End(Outcome::Complete) } else { at_page(number + 1) };
+    let mut step = step(next, tally.records, tally.bytes);
+    step.ids.insert(number as u64);
+    step.marks = vec![number as u64];
+    step.keys.entry(fermata_core::catalogue::Key::User).or_default().insert(format!("user-{number}"));
+    log.append(step).await
+}
+
+/// Backs up from wherever the run is; pages that were fetched are counted.
+pub(crate) async fn back_up(
+    vault: &Vault,
+    run: &RunId,
+    pages: &[Vec<String>],
+    fetched: &mut usize,
+) -> Result<Manifest, VaultError> {
+    if let Some(manifest) = vault.manifest(&acme(), run).await? {
+        vault.sweep_run(&manifest).await?;
+        return Ok(manifest);
+    }
+    if vault.plan(&acme(), run).await?.is_none() {
+        vault.create_run(&plan_of(run.clone())).await?;
+    }
+    let known = vault.latest(&acme()).await?.map(|manifest| Known::of(&manifest)).unwrap_or_default();
+    let mut log = Log::open(vault, &acme(), run, ENTITY).await?;
+    while log.state().outcome.is_none() {
+        let number = next_page(&log);
+        *fetched += 1;
+        take_page(&mut log, number, pages, &known).await?;
+    }
+    let manifest = manifest_of(run, &log);
+    let manifest = match vault.write_manifest(&manifest).await? {
+        Sealed::Mine => manifest,
+        Sealed::Theirs(theirs) => *theirs,
+    };
+    vault.sweep_run(&manifest).await?;
+    Ok(manifest)
+}
+
+pub(crate) fn manifest_of(run: &RunId, log: &Log) -> Manifest {
+    let state = log.state();
+    let chunks = state.closed[slot(LayerKind::Sweep)].clone();
+    let entry = Entry {
+        entity: ENTITY.to_owned(),
+        status: EntryStatus::Complete,
+        mode: Mode::Sweep,
+        records: state.tally.records,
+        reason: None,
+        warnings: Vec::new(),
+        days: None,
+        watermark: None,
+        layers: vec![Layer { kind: LayerKind::Sweep, chunks }],
+        requests: 0,
+        throttled: 0,
+        retries: 0,
+        bytes: state.tally.bytes,
+    };
+    Manifest {
+        schema: fermata_core::FORMAT,
+        run: run.clone(),
+        tenant: acme(),
+        nonce: fermata_vault::nonce(),
+        written_by: "test".to_owned(),
+        base_url: "http://127.0.0.1".to_owned(),
+        started: now(),
+        sealed: now(),
+        status: Status::Complete,
+        windows: BTreeMap::new(),
+        entities: vec![entry],
+    }
+}
+
+/// Every record of a snapshot, a line each.
+pub(crate) async fn records(vault: &Vault, manifest: &Manifest) -> String {
+    let mut lines = Vec::new();
+    for chunk in manifest.chunks() {
+        lines.extend(vault.read_chunk(&acme(), chunk).await.unwrap());
+    }
+    String::from_utf8(lines).unwrap()
+}
+
+pub(crate) fn expected(pages: &[Vec<String>]) -> String {
+    pages.iter().flatten().flat_map(|record| [record.as_str(), "\n"]).collect()
+}

@@ -1,0 +1,10 @@
+//! The vault as its callers use it, on every kind of store, with and without faults.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod conformance;
+mod faults;
+mod flaws;
+mod job;
+mod keys;
+mod logs;
+mod secrets;
