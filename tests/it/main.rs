@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+mod catalogue;
+
+use std::path::Path;
+
+/// The workspace's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package stands in the workspace's folder")
+}
+
+/// Fails with all problems at once, so that one run shows what there is to mend.
+fn assert_none(problems: &[String]) {
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
