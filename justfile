@@ -1,0 +1,33 @@
+# `just` lists these. Each calls what also works without just.
+
+_list:
+    @just --list --unsorted
+
+# all tests; arguments go to the runner (`just test verify`)
+test *args:
+    ./test {{args}}
+
+# what clippy and rustfmt say
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# format the code
+fmt:
+    cargo fmt --all
+
+# the documentation of the crates, in a browser
+doc:
+    cargo doc --workspace --no-deps --open
+
+# a simulated Tempo, a backup that is interrupted and resumed, a verified snapshot
+demo:
+    cargo run --release -- demo
+
+# licences, sources, advisories (needs cargo-deny)
+deny:
+    cargo deny check
+
+# everything that must hold before a change is merged
+ci:
+    .ci/run
