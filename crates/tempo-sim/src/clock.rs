@@ -145,10 +145,8 @@ pub(crate) fn parse_time(text: &str) -> Option<u32> {
 
 /// The value of an HTTP `Date` header.
 pub(crate) fn http_date(seconds: i64) -> String {
-    Timestamp::from_second(seconds).map_or_else(
-        |_| String::new(),
-        |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-    )
+    Timestamp::from_second(seconds)
+        .map_or_else(|_| String::new(), |at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 #[cfg(test)]
@@ -162,7 +160,10 @@ mod tests {
             assert_eq!(day_of(year, month, of_month), day);
         }
         assert_eq!(parse_date("2026-03-02").map(date).as_deref(), Some("2026-03-02"));
-        assert_eq!(parse_instant("2026-03-02T11:05:12Z").map(instant).as_deref(), Some("2026-03-02T11:05:12Z"));
+        assert_eq!(
+            parse_instant("2026-03-02T11:05:12Z").map(instant).as_deref(),
+            Some("2026-03-02T11:05:12Z")
+        );
         assert_eq!(weekday(day_of(2026, 3, 2)), 0, "a Monday");
         assert_eq!(parse_date("2022-05-011"), None);
         assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");

@@ -194,7 +194,13 @@ impl FaultBook {
     }
 
     /// Counts a request and says what is to happen to it.
-    pub(crate) fn due(&mut self, tenant: &str, method: &str, path: &str, template: &str) -> Option<FaultKind> {
+    pub(crate) fn due(
+        &mut self,
+        tenant: &str,
+        method: &str,
+        path: &str,
+        template: &str,
+    ) -> Option<FaultKind> {
         let mut due = None;
         for (fault, seen) in &mut self.0 {
             if fault.matches(tenant, method, path, template) {
@@ -218,14 +224,21 @@ mod tests {
         let mut book = FaultBook::default();
         book.add(Fault::status(500).path("/4/teams/{id}/links").nth(2).times(2));
         let mut hit = |path: &str| book.due("sim-1", "GET", path, "/4/teams/{id}/links").is_some();
-        assert_eq!([hit("/4/teams/1/links"), hit("/4/teams/2/links"), hit("/4/teams/3/links"), hit("/4/teams/4/links")], [
-            false, true, true, false
-        ]);
+        assert_eq!(
+            [
+                hit("/4/teams/1/links"),
+                hit("/4/teams/2/links"),
+                hit("/4/teams/3/links"),
+                hit("/4/teams/4/links")
+            ],
+            [false, true, true, false]
+        );
     }
 
     #[test]
     fn faults_read_as_the_readme_writes_them() {
-        let fault: Fault = serde_json::from_str(r#"{"path":"/4/worklogs","nth":3,"kind":"status","code":503}"#).unwrap();
+        let fault: Fault =
+            serde_json::from_str(r#"{"path":"/4/worklogs","nth":3,"kind":"status","code":503}"#).unwrap();
         assert_eq!(fault, Fault::status(503).path("/4/worklogs").nth(3));
         let fault: Fault = serde_json::from_str(r#"{"tenant":"sim-2","kind":"huge_nesting"}"#).unwrap();
         assert_eq!(fault.kind, FaultKind::HugeNesting { mib: 100 });

@@ -67,7 +67,8 @@ impl Tally {
         self.count.peak_per_second = self.count.peak_per_second.max(slide(&mut self.arrivals, now));
         if accepted {
             self.count.accepted += 1;
-            self.count.peak_accepted_per_second = self.count.peak_accepted_per_second.max(slide(&mut self.accepted, now));
+            self.count.peak_accepted_per_second =
+                self.count.peak_accepted_per_second.max(slide(&mut self.accepted, now));
         } else {
             self.count.refused += 1;
         }

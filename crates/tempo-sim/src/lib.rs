@@ -24,8 +24,8 @@ mod tables;
 mod text;
 mod tokens;
 mod truth;
-mod world;
 mod worklogs;
+mod world;
 
 pub use faults::{Fault, FaultKind, Shape};
 pub use ledger::{Count, Ledger, TenantLedger};

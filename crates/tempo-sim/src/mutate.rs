@@ -152,7 +152,11 @@ pub(crate) struct State {
 
 impl State {
     /// Makes a change; answers the ids that it touched.
-    pub(crate) fn mutate(&mut self, mutation: &Mutation, moment: &Moment<'_>) -> Result<Vec<String>, MutateError> {
+    pub(crate) fn mutate(
+        &mut self,
+        mutation: &Mutation,
+        moment: &Moment<'_>,
+    ) -> Result<Vec<String>, MutateError> {
         if mutation.op == Op::Purge {
             return self.purge(mutation, moment);
         }
@@ -174,7 +178,11 @@ impl State {
         Ok(ids)
     }
 
-    fn one_worklog(&mut self, mutation: &Mutation, moment: &Moment<'_>) -> Result<Option<String>, MutateError> {
+    fn one_worklog(
+        &mut self,
+        mutation: &Mutation,
+        moment: &Moment<'_>,
+    ) -> Result<Option<String>, MutateError> {
         if mutation.op == Op::Insert {
             return self.insert_worklog(mutation, moment).map(Some);
         }
@@ -227,7 +235,12 @@ impl State {
         Ok(id)
     }
 
-    fn change_worklog(&mut self, slot: u32, mutation: &Mutation, moment: &Moment<'_>) -> Result<(), MutateError> {
+    fn change_worklog(
+        &mut self,
+        slot: u32,
+        mutation: &Mutation,
+        moment: &Moment<'_>,
+    ) -> Result<(), MutateError> {
         let now = moment.now_ms.div_euclid(1000);
         let mut row = self.site.worklogs.row(slot).clone();
         let given = self.site.worklogs.given(slot).is_some();
@@ -235,7 +248,8 @@ impl State {
             let mut fields = Map::new();
             fields.insert("updatedAt".into(), clock::instant(now).into());
             if mutation.op == Op::Update && mutation.fields.is_empty() {
-                fields.insert("description".into(), format!("Edited {}", self.random.below(1_000_000)).into());
+                fields
+                    .insert("description".into(), format!("Edited {}", self.random.below(1_000_000)).into());
             }
             fields.extend(mutation.fields.clone());
             return self.give_fields(slot, &fields);
@@ -346,7 +360,15 @@ impl State {
         record: Option<String>,
     ) {
         let (after_request, at_ms) = (moment.after_request, moment.now_ms);
-        self.history.push(Change { entity: entity.into(), id: id.into(), op, after_request, at_ms, before, record });
+        self.history.push(Change {
+            entity: entity.into(),
+            id: id.into(),
+            op,
+            after_request,
+            at_ms,
+            before,
+            record,
+        });
     }
 
     fn audit_worklog(&mut self, action: &str, row: &Row, moment: &Moment<'_>) {

@@ -137,7 +137,10 @@ mod tests {
     fn a_subset_is_laid_over_the_rest() {
         let quirks = Quirks { gzip: false, ..Quirks::default() };
         let changed = quirks.overlaid(&json!({"limit_max": 50, "link_host": "tempo_io"})).unwrap();
-        assert_eq!((changed.limit_max, changed.link_host, changed.gzip), (Some(50), LinkHost::TempoIo, false));
+        assert_eq!(
+            (changed.limit_max, changed.link_host, changed.gzip),
+            (Some(50), LinkHost::TempoIo, false)
+        );
         assert!(quirks.overlaid(&json!({"limitmax": 50})).is_err(), "a misspelt switch is an error");
     }
 }

@@ -54,7 +54,8 @@ impl Buckets {
         if bucket.banned_until.is_some_and(|until| now < until) {
             return Verdict::Ban;
         }
-        bucket.tokens = (bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * rule.rate).min(rule.burst);
+        bucket.tokens =
+            (bucket.tokens + now.duration_since(bucket.at).as_secs_f64() * rule.rate).min(rule.burst);
         bucket.at = now;
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;

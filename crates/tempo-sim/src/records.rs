@@ -56,7 +56,9 @@ pub(crate) fn read(dir: &Path) -> Result<Recorded, RecordsError> {
 
 fn read_file(file: PathBuf) -> Result<(&'static str, Vec<String>), RecordsError> {
     let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
-    let Some(entity) = ENTITIES.iter().find(|entity| **entity == stem) else { return Err(RecordsError::Name(file)) };
+    let Some(entity) = ENTITIES.iter().find(|entity| **entity == stem) else {
+        return Err(RecordsError::Name(file));
+    };
     let text = std::fs::read_to_string(&file).map_err(|error| RecordsError::Read(file.clone(), error))?;
     let mut records = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -78,7 +80,8 @@ impl Site {
         let mut worklogs = Worklogs::empty(&self.facts.jira);
         for (entity, records) in recorded {
             if *entity == "accounts" {
-                worklogs.accounts = records.iter().map(|text| Record::new("", text.clone()).str("key").to_owned()).collect();
+                worklogs.accounts =
+                    records.iter().map(|text| Record::new("", text.clone()).str("key").to_owned()).collect();
             }
         }
         for (entity, records) in recorded {
@@ -107,7 +110,9 @@ mod tests {
             std::fs::remove_file(dir.path().join(name)).unwrap();
             error
         };
-        assert!(message("worklogs.jsonl", "{}\nnonsense\n").ends_with("worklogs.jsonl line 2: not a JSON object"));
+        assert!(
+            message("worklogs.jsonl", "{}\nnonsense\n").ends_with("worklogs.jsonl line 2: not a JSON object")
+        );
         assert!(message("worklog.jsonl", "{}\n").contains("not named after an entity"));
         assert!(read(dir.path()).unwrap_err().to_string().ends_with("has no .jsonl files"));
     }

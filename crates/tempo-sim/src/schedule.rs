@@ -48,7 +48,16 @@ fn worklogs() -> String {
 impl Schedule {
     /// Worklogs of tenant `sim-<number>` change after every data request at these rates.
     pub fn worklogs(number: u32, seed: u64, inserts: f64, updates: f64, deletes: f64) -> Self {
-        Self { tenant: format!("sim-{number}"), every: 1, seed, entity: worklogs(), inserts, updates, deletes, turns: None }
+        Self {
+            tenant: format!("sim-{number}"),
+            every: 1,
+            seed,
+            entity: worklogs(),
+            inserts,
+            updates,
+            deletes,
+            turns: None,
+        }
     }
 }
 
@@ -72,12 +81,16 @@ impl Running {
     /// What is due after the tenant's data request with this number (from 1).
     pub(crate) fn due(&mut self, request: u64) -> Vec<Mutation> {
         let schedule = &self.schedule;
-        if !request.is_multiple_of(schedule.every.max(1)) || schedule.turns.is_some_and(|turns| self.turns >= turns) {
+        if !request.is_multiple_of(schedule.every.max(1))
+            || schedule.turns.is_some_and(|turns| self.turns >= turns)
+        {
             return Vec::new();
         }
         self.turns += 1;
         let mut due = Vec::new();
-        for (op, rate) in [(Op::Insert, schedule.inserts), (Op::Update, schedule.updates), (Op::Delete, schedule.deletes)] {
+        for (op, rate) in
+            [(Op::Insert, schedule.inserts), (Op::Update, schedule.updates), (Op::Delete, schedule.deletes)]
+        {
             let whole = rate.max(0.0).floor();
             let count = whole as u32 + u32::from(self.random.unit() < rate - whole);
             if count > 0 {
@@ -99,6 +112,9 @@ mod tests {
         let due: Vec<Mutation> = (1..=200).flat_map(|request| running.due(request)).collect();
         let inserts = due.iter().filter(|m| m.op == Op::Insert).count();
         assert!((10..40).contains(&inserts), "{inserts}");
-        assert_eq!(due.iter().filter(|m| m.op == Op::Update).map(|m| m.count).collect::<Vec<_>>(), [Some(2); 50]);
+        assert_eq!(
+            due.iter().filter(|m| m.op == Op::Update).map(|m| m.count).collect::<Vec<_>>(),
+            [Some(2); 50]
+        );
     }
 }

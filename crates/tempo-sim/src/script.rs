@@ -49,7 +49,8 @@ pub enum ScriptError {
 /// Reads a script, sorted by when its steps are due.
 pub(crate) fn read(path: &Path) -> Result<Vec<Step>, ScriptError> {
     let text = std::fs::read_to_string(path).map_err(|error| ScriptError::Read(path.to_owned(), error))?;
-    let mut steps: Vec<Step> = serde_json::from_str(&text).map_err(|error| ScriptError::Parse(path.to_owned(), error))?;
+    let mut steps: Vec<Step> =
+        serde_json::from_str(&text).map_err(|error| ScriptError::Parse(path.to_owned(), error))?;
     steps.sort_by_key(|step| step.after_requests);
     Ok(steps)
 }

@@ -62,10 +62,18 @@ pub(crate) async fn serve(listener: TcpListener, world: Arc<World>) {
     let _ = served.await;
 }
 
-async fn handle(State(world): State<Arc<World>>, ConnectInfo(wire): ConnectInfo<Wire>, request: Request) -> Response {
+async fn handle(
+    State(world): State<Arc<World>>,
+    ConnectInfo(wire): ConnectInfo<Wire>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
-        return Out::json(413, "{\"errors\":[{\"message\":\"body too large\"}]}").into_response(&world, &parts.headers, None);
+        return Out::json(413, "{\"errors\":[{\"message\":\"body too large\"}]}").into_response(
+            &world,
+            &parts.headers,
+            None,
+        );
     };
     if parts.uri.path().starts_with("/_sim") {
         return control::handle(&world, &parts, &body).into_response(&world, &parts.headers, None);
@@ -175,7 +183,9 @@ fn answer(
     kind: Option<&FaultKind>,
 ) -> Out {
     let body = if asked.body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(asked.body) };
-    let Ok(body) = body else { return Out::refusal(400, "Unexpected character in the body: not JSON", quirks) };
+    let Ok(body) = body else {
+        return Out::refusal(400, "Unexpected character in the body: not JSON", quirks);
+    };
     let state = read(&tenant.state);
     let call = Call {
         site: &state.site,

@@ -199,13 +199,15 @@ impl SimBuilder {
                 self.quirks.overlaid(partial).map_err(wrong)?;
             }
         }
-        let listener = TcpListener::bind(self.listen).await.map_err(|error| SimError::Listen(self.listen, error))?;
+        let listener =
+            TcpListener::bind(self.listen).await.map_err(|error| SimError::Listen(self.listen, error))?;
         let address = listener.local_addr().map_err(|error| SimError::Listen(self.listen, error))?;
         let mut tokens = Tokens::default();
         let mut tenants = Vec::new();
         for number in 1..=self.tenants {
             tokens.put(TokenSpec::full(number));
-            let mut site = Site::generate(number, self.seed, now.as_second(), &self.sizes, self.unknown_fields);
+            let mut site =
+                Site::generate(number, self.seed, now.as_second(), &self.sizes, self.unknown_fields);
             if let Some(recorded) = &recorded {
                 site.give(recorded);
             }

@@ -128,11 +128,14 @@ impl Facts {
             .map(|n| Team {
                 id: 3 + 2 * n as i64,
                 name: format!("{} {}", TEAM_NAMES[n % TEAM_NAMES.len()], n / TEAM_NAMES.len() + 1),
-                members: (0..people.len()).filter(|p| p % sizes.teams == n || (p + 1) % (sizes.teams * 3) == n).collect(),
+                members: (0..people.len())
+                    .filter(|p| p % sizes.teams == n || (p + 1) % (sizes.teams * 3) == n)
+                    .collect(),
             })
             .collect();
-        let mut accounts: Vec<(i64, String)> =
-            (0..sizes.accounts).map(|n| (2 + n as i64, format!("{}-{}", ACCOUNT_KEYS[n % ACCOUNT_KEYS.len()], n + 1))).collect();
+        let mut accounts: Vec<(i64, String)> = (0..sizes.accounts)
+            .map(|n| (2 + n as i64, format!("{}-{}", ACCOUNT_KEYS[n % ACCOUNT_KEYS.len()], n + 1)))
+            .collect();
         // Recorded accounts come as 4, 2, 3, 5: not sorted by id.
         for start in (0..accounts.len().saturating_sub(2)).step_by(5) {
             accounts[start..start + 3].rotate_right(1);
@@ -206,8 +209,10 @@ pub(crate) struct Site {
     pub(crate) worklogs: Worklogs,
 }
 
-const TEAM_NAMES: &[&str] = &["Platform", "Payments", "Móvil", "Support", "データ", "Design", "Field \"B\"", "Operations"];
-const ACCOUNT_KEYS: &[&str] = &["ACME-SUPPORT", "INTERNAL", "GLOBEX.ROLLOUT", "CAPEX_2025", "TRAINING", "INITECH-TM"];
+const TEAM_NAMES: &[&str] =
+    &["Platform", "Payments", "Móvil", "Support", "データ", "Design", "Field \"B\"", "Operations"];
+const ACCOUNT_KEYS: &[&str] =
+    &["ACME-SUPPORT", "INTERNAL", "GLOBEX.ROLLOUT", "CAPEX_2025", "TRAINING", "INITECH-TM"];
 
 fn account_id(number: usize, of: usize, random: &mut Random) -> String {
     if number + 1 == of {

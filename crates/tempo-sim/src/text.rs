@@ -136,7 +136,8 @@ mod tests {
     #[test]
     fn an_edit_keeps_the_text_of_other_fields() {
         let fields = json!({"b": 2, "d": "new", "c": null});
-        let edited = edit(r#"{"z": 0.10, "b": 1, "c": 3, "a": "\u00e9"}"#, fields.as_object().unwrap()).unwrap();
+        let edited =
+            edit(r#"{"z": 0.10, "b": 1, "c": 3, "a": "\u00e9"}"#, fields.as_object().unwrap()).unwrap();
         assert_eq!(edited, r#"{"z":0.10,"b":2,"a":"\u00e9","d":"new"}"#);
         assert!(edit("[1]", fields.as_object().unwrap()).is_err());
     }

@@ -104,7 +104,9 @@ impl Site {
             "worklogs" => self.worklogs.index(Key::Id).iter().map(|slot| self.worklogs.json(*slot)).collect(),
             "jira-worklog-ids" => {
                 let pairs = self.worklogs.index(Key::Id).iter();
-                pairs.filter_map(|slot| crate::server::worklogs::id_pair(&self.worklogs, *slot, i64::MAX)).collect()
+                pairs
+                    .filter_map(|slot| crate::server::worklogs::id_pair(&self.worklogs, *slot, i64::MAX))
+                    .collect()
             }
             "plans" => {
                 let breakdown: Vec<&str> = window.plan_breakdown.as_deref().into_iter().collect();

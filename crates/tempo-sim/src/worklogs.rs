@@ -88,7 +88,9 @@ impl Row {
     pub(crate) fn sort_key(&self, key: Key) -> (i64, i64, i64) {
         match key {
             Key::Id => (self.id, 0, 0),
-            Key::Start => (i64::from(self.day), if self.start == NONE { 0 } else { i64::from(self.start) }, self.id),
+            Key::Start => {
+                (i64::from(self.day), if self.start == NONE { 0 } else { i64::from(self.start) }, self.id)
+            }
             Key::Updated => (i64::from(self.updated), self.id, 0),
         }
     }
@@ -116,7 +118,8 @@ impl Worklogs {
             slots.sort_unstable_by_key(|slot| rows[*slot as usize].sort_key(key));
             slots
         };
-        (self.by_id, self.by_start, self.by_updated) = (sorted(Key::Id), sorted(Key::Start), sorted(Key::Updated));
+        (self.by_id, self.by_start, self.by_updated) =
+            (sorted(Key::Id), sorted(Key::Start), sorted(Key::Updated));
         self.next_id = self.by_id.last().map_or(1, |slot| self.row(*slot).id + 1);
     }
 

@@ -71,7 +71,12 @@ impl World {
     }
 
     pub(crate) fn rule(&self, quirks: &Quirks) -> Rule {
-        Rule { rate: self.rate, burst: self.burst, ban_after: quirks.ban_after, ban_seconds: quirks.ban_seconds }
+        Rule {
+            rate: self.rate,
+            burst: self.burst,
+            ban_after: quirks.ban_after,
+            ban_seconds: quirks.ban_seconds,
+        }
     }
 
     pub(crate) fn set_quirks(&self, quirks: Quirks) {
@@ -95,7 +100,8 @@ impl World {
 
     pub(crate) fn schedule(&self, schedule: Schedule) -> Result<(), MutateError> {
         let running = Running::new(schedule);
-        let tenant = self.tenant(running.tenant()).ok_or_else(|| MutateError::Tenant(running.tenant().to_owned()))?;
+        let tenant =
+            self.tenant(running.tenant()).ok_or_else(|| MutateError::Tenant(running.tenant().to_owned()))?;
         lock(&tenant.schedules).push(running);
         Ok(())
     }
@@ -103,7 +109,8 @@ impl World {
     /// Counts a served data request and does what is due after it.
     pub(crate) fn after_request(&self, tenant: &Tenant) {
         let request = tenant.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        let due: Vec<Mutation> = lock(&tenant.schedules).iter_mut().flat_map(|running| running.due(request)).collect();
+        let due: Vec<Mutation> =
+            lock(&tenant.schedules).iter_mut().flat_map(|running| running.due(request)).collect();
         if !due.is_empty() {
             // A schedule may find nothing left to change: that is no fault of the reader.
             let _ = self.mutate(&tenant.name, &due);

@@ -12,7 +12,8 @@ const CATEGORIES: &[(i64, &str, &str, Option<&str>)] = &[
     (5, "OLD", "Without a type", None),
 ];
 const CATEGORY_TYPES: &[&str] = &["BILLABLE", "CAPITALIZED", "INTERNAL", "OPERATIONAL"];
-const CUSTOMER_NAMES: &[&str] = &["Acme Ltd", "Globex", "Initech \\ Co", "株式会社テンポ", "Møller & Sønn", "O'Neil \"Ltd\""];
+const CUSTOMER_NAMES: &[&str] =
+    &["Acme Ltd", "Globex", "Initech \\ Co", "株式会社テンポ", "Møller & Sønn", "O'Neil \"Ltd\""];
 
 pub(super) fn make(making: &mut Making) {
     categories(making);
@@ -84,7 +85,9 @@ fn account(making: &mut Making, place: usize) {
         .maybe((n % 4 == 1).then_some(n * 40), |o, budget| o.raw("monthlyBudget", budget))
         .raw("lead", facts.person(n))
         .maybe((n % 5 != 4).then(|| category(n)), |o, category| o.raw("category", category))
-        .maybe((n % 3 != 2).then(|| customer(n % facts.sizes.customers)), |o, customer| o.raw("customer", customer))
+        .maybe((n % 3 != 2).then(|| customer(n % facts.sizes.customers)), |o, customer| {
+            o.raw("customer", customer)
+        })
         .maybe(contact, |o, contact| o.raw("contact", contact))
         .link("links", format!("accounts/{key}/links"))
         .maybe((facts.unknown_fields && n % 8 == 3).then_some("1.50"), |o, x| o.raw("xRate", x))
@@ -119,11 +122,18 @@ fn attributes(making: &mut Making) {
         o.text(value, ["Standard", "Überstunden", "Overtime", "On call"][n % 4])
     });
     let base = |key: &str, name: &str, kind: &str, required: bool| {
-        Obj::at(format!("work-attributes/{key}")).text("key", key).text("name", name).text("type", kind).raw("required", required)
+        Obj::at(format!("work-attributes/{key}"))
+            .text("key", key)
+            .text("name", name)
+            .text("type", kind)
+            .raw("required", required)
     };
     let records = [
         base("_Account_", "Account", "ACCOUNT", true).end(),
-        base("_WorkType_", "Work type", "STATIC_LIST", false).raw("values", values).raw("names", names.end()).end(),
+        base("_WorkType_", "Work type", "STATIC_LIST", false)
+            .raw("values", values)
+            .raw("names", names.end())
+            .end(),
         base("_Remote_", "Remote?", "CHECKBOX", false).end(),
         base("_Travel_", "Kilometres travelled", "INPUT_NUMERIC", false).end(),
         base("_Ticket_", "External \"ticket\"", "INPUT_FIELD", false).end(),

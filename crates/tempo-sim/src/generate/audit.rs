@@ -33,7 +33,8 @@ impl Event<'_> {
             "Deleted" => ("\"3600\"", "null"),
             _ => ("\"3600\"", "\"5400\""),
         };
-        let change = Obj::new().text("field", "timeSpentSeconds").raw("previous", previous).raw("new", new).end();
+        let change =
+            Obj::new().text("field", "timeSpentSeconds").raw("previous", previous).raw("new", new).end();
         Obj::new()
             .text("action", self.action)
             .text("entityType", self.entity_type)

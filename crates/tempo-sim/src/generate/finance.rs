@@ -8,7 +8,8 @@ use crate::site::Facts;
 use crate::text::{API, Obj, array, quote};
 
 /// Numbers as text; a parser that goes through floats changes some of them.
-const MONEY: &[&str] = &["80.00", "0.10", "1e2", "120.5", "99999999999.99", "0.1000", "12.345678901234567890", "7"];
+const MONEY: &[&str] =
+    &["80.00", "0.10", "1e2", "120.5", "99999999999.99", "0.1000", "12.345678901234567890", "7"];
 
 /// An amount; the number is text.
 pub(crate) fn amount(n: usize, currency: &str) -> String {
@@ -18,7 +19,8 @@ pub(crate) fn amount(n: usize, currency: &str) -> String {
 /// A Jira issue as a task.
 pub(crate) fn task(facts: &Facts, issue: i64) -> String {
     let link = format!("{}/rest/api/2/issue/{issue}", facts.jira);
-    let linked = Obj::new().text("ecosystem", "JIRA").text("originId", &issue.to_string()).text("self", &link).end();
+    let linked =
+        Obj::new().text("ecosystem", "JIRA").text("originId", &issue.to_string()).text("self", &link).end();
     Obj::new().raw("linked", linked).end()
 }
 
@@ -63,7 +65,9 @@ fn scope_of(facts: &Facts, project: &Project) -> String {
         .text("type", kind)
         .text("reference", reference)
         .text("title", "Scope of \"everything\"")
-        .maybe((project.n % 3 == 1).then(|| format!("{}/issues/?filter=10400", facts.jira)), |o, url| o.text("url", &url))
+        .maybe((project.n % 3 == 1).then(|| format!("{}/issues/?filter=10400", facts.jira)), |o, url| {
+            o.text("url", &url)
+        })
         .end();
     Obj::at(project.at("scope")).raw("source", source).link("tasks", project.at("scope/tasks")).end()
 }
@@ -72,9 +76,10 @@ fn record(facts: &Facts, project: &Project) -> String {
     let n = project.n;
     let timed = n % 4 == 3;
     let money = |place: usize| (!timed).then(|| amount(n + place, project.currency));
-    let sync = Obj::new().text("schedule", ["OFF", "DAILY"][n % 2]).maybe((n % 2 == 1).then_some(2), |o, h| {
-        o.raw("timeZoneOffsetInHours", h).text("nextScheduledSyncAt", "2026-12-01T00:00:00Z")
-    });
+    let sync =
+        Obj::new().text("schedule", ["OFF", "DAILY"][n % 2]).maybe((n % 2 == 1).then_some(2), |o, h| {
+            o.raw("timeZoneOffsetInHours", h).text("nextScheduledSyncAt", "2026-12-01T00:00:00Z")
+        });
     let value = Obj::new()
         .text("id", "a0000000-0000-4000-8000-000000000001")
         .text("type", "TEXT")
@@ -147,8 +152,16 @@ fn single(making: &mut Making, project: &Project) {
         .raw("netProfitMargin", Obj::new().raw("value", "0.10").end())
         .end();
     let text = Obj::at(project.at("financials/summary"))
-        .raw("cost", Obj::new().raw("actual", cost).maybe((n % 3 != 2).then(|| money(6)), |o, b| o.raw("budget", b)).end())
-        .maybe((n % 2 == 0).then_some(profit), |o, profit| o.raw("revenue", Obj::new().raw("actual", profit).end()))
+        .raw(
+            "cost",
+            Obj::new()
+                .raw("actual", cost)
+                .maybe((n % 3 != 2).then(|| money(6)), |o, b| o.raw("budget", b))
+                .end(),
+        )
+        .maybe((n % 2 == 0).then_some(profit), |o, profit| {
+            o.raw("revenue", Obj::new().raw("actual", profit).end())
+        })
         .end();
     making.tables.add("project-financials", &project.id, text);
     for place in 0..n % 3 {
@@ -164,13 +177,22 @@ fn single(making: &mut Making, project: &Project) {
 
 fn money(making: &mut Making, project: &Project) {
     let facts = making.facts;
-    for (entity, path, count) in [("project-expenses", "expenses", 12), ("project-fixed-revenues", "fixed-revenues", 5)] {
+    for (entity, path, count) in
+        [("project-expenses", "expenses", 12), ("project-fixed-revenues", "fixed-revenues", 5)]
+    {
         for place in 0..count {
             let id = making.random.uuid();
             let recurrence = match place % 3 {
                 0 => Obj::new().text("type", "NoRecurrence"),
-                1 => Obj::new().text("type", "MonthlyRecurrence").raw("interval", 1).text("monthlyBy", "DAY_OF_MONTH").raw("count", 6),
-                _ => Obj::new().text("type", "MonthlyRecurrence").raw("interval", 2).text("endDate", &clock::date(facts.today)),
+                1 => Obj::new()
+                    .text("type", "MonthlyRecurrence")
+                    .raw("interval", 1)
+                    .text("monthlyBy", "DAY_OF_MONTH")
+                    .raw("count", 6),
+                _ => Obj::new()
+                    .text("type", "MonthlyRecurrence")
+                    .raw("interval", 2)
+                    .text("endDate", &clock::date(facts.today)),
             };
             let (account_id, key) = &facts.accounts[place % facts.accounts.len()];
             let account = Obj::at(format!("accounts/{account_id}")).text("key", key).end();
@@ -180,7 +202,9 @@ fn money(making: &mut Making, project: &Project) {
                 .text("description", ["Licences", "Reise \u{2708}", "Hardware \"new\""][place % 3])
                 .raw("amount", amount(place, project.currency))
                 .raw("recurrence", recurrence.end())
-                .maybe((place % 2 == 0).then_some("Travel"), |o, name| o.raw("category", Obj::new().text("name", name).end()))
+                .maybe((place % 2 == 0).then_some("Travel"), |o, name| {
+                    o.raw("category", Obj::new().text("name", name).end())
+                })
                 .maybe((place % 4 != 3).then_some(account), |o, account| o.raw("account", account))
                 .end();
             making.tables.add(entity, &project.id, text);
@@ -211,7 +235,8 @@ fn people(making: &mut Making, project: &Project) {
         making.tables.add("project-roles", &project.id, text);
     }
     for (place, permission) in ["VIEW", "EDIT"].iter().enumerate() {
-        let text = Obj::new().raw("collaborator", facts.fm_user(place + 2)).text("permissionType", permission).end();
+        let text =
+            Obj::new().raw("collaborator", facts.fm_user(place + 2)).text("permissionType", permission).end();
         making.tables.add("project-shares", &project.id, text);
     }
     let approver = |place: usize| {
@@ -240,11 +265,14 @@ fn actuals(making: &mut Making, project: &Project) {
             .raw("userRole", role())
             .raw("task", task(facts, row.issue))
             .raw("costRate", amount(place, project.currency))
-            .maybe((place % 2 == 0).then(|| amount(place + 1, project.currency)), |o, cost| o.raw("cost", cost))
+            .maybe((place % 2 == 0).then(|| amount(place + 1, project.currency)), |o, cost| {
+                o.raw("cost", cost)
+            })
             .end();
         making.tables.add("project-labor-actuals", &project.id, text);
     }
-    let expenses: Vec<String> = making.tables.of("project-expenses", &project.id).map(|e| e.id.clone()).collect();
+    let expenses: Vec<String> =
+        making.tables.of("project-expenses", &project.id).map(|e| e.id.clone()).collect();
     for (place, id) in expenses.iter().enumerate() {
         let text = Obj::new()
             .text("date", &clock::date(facts.first_day + place as i32 * 31))
@@ -293,14 +321,19 @@ fn portfolios(making: &mut Making, projects: &[Project]) {
 }
 
 fn attributes(making: &mut Making) {
-    for (n, (name, kind)) in [("Region", "TEXT"), ("Phase", "SELECT_LIST"), ("Risk €", "AMOUNT")].iter().enumerate() {
+    for (n, (name, kind)) in
+        [("Region", "TEXT"), ("Phase", "SELECT_LIST"), ("Risk €", "AMOUNT")].iter().enumerate()
+    {
         let id = format!("a0000000-0000-4000-8000-00000000000{}", n + 1);
-        let option = |n: usize| Obj::new().text("id", &format!("o-{n}")).text("value", ["One", "Zwei"][n % 2]).end();
+        let option =
+            |n: usize| Obj::new().text("id", &format!("o-{n}")).text("value", ["One", "Zwei"][n % 2]).end();
         let text = Obj::at(format!("project-attributes/{id}"))
             .text("id", &id)
             .text("name", name)
             .text("type", kind)
-            .maybe((*kind == "SELECT_LIST").then(|| array((0..2).map(option))), |o, options| o.raw("selectListOptions", options))
+            .maybe((*kind == "SELECT_LIST").then(|| array((0..2).map(option))), |o, options| {
+                o.raw("selectListOptions", options)
+            })
             .end();
         making.tables.add("project-attributes", "", text);
     }
@@ -309,12 +342,17 @@ fn attributes(making: &mut Making) {
 fn rates(making: &mut Making) {
     for (n, id) in ["default", "b1000000-0000-4000-8000-000000000001"].iter().enumerate() {
         let base = || {
-            Obj::at(format!("billing-rates-tables/{id}")).text("id", id).text("name", ["Default rates", "Acme \"special\""][n % 2])
+            Obj::at(format!("billing-rates-tables/{id}"))
+                .text("id", id)
+                .text("name", ["Default rates", "Acme \"special\""][n % 2])
         };
         making.tables.add("billing-rates-tables", "", base().end());
         let rate = |place: usize| {
             Obj::new()
-                .maybe((place > 0).then(|| Obj::at(format!("roles/{place}")).raw("id", place).end()), |o, role| o.raw("role", role))
+                .maybe(
+                    (place > 0).then(|| Obj::at(format!("roles/{place}")).raw("id", place).end()),
+                    |o, role| o.raw("role", role),
+                )
                 .raw("rate", Obj::new().raw("value", MONEY[place % MONEY.len()]).end())
                 .raw("defaultRateUsed", place == 2)
                 .end()
@@ -325,9 +363,15 @@ fn rates(making: &mut Making) {
     for (category, shift) in [("BILLING", 0), ("COST", 3)] {
         for place in 0..3_usize {
             let rate = Obj::new().raw("value", MONEY[(place + shift) % MONEY.len()]);
-            let later = Obj::new().raw("value", "1E+2").text("effectiveDate", &clock::date(making.facts.today - 30)).end();
+            let later = Obj::new()
+                .raw("value", "1E+2")
+                .text("effectiveDate", &clock::date(making.facts.today - 30))
+                .end();
             let rates = if place == 1 { array([rate.end(), later]) } else { array([rate.end()]) };
-            let text = Obj::new().maybe((place > 0).then_some(place), |o, role| o.raw("roleId", role)).raw("rates", rates).end();
+            let text = Obj::new()
+                .maybe((place > 0).then_some(place), |o, role| o.raw("roleId", role))
+                .raw("rates", rates)
+                .end();
             making.tables.add("global-rates", category, text);
         }
     }
@@ -339,7 +383,8 @@ fn reports(making: &mut Making, projects: &[Project]) {
     for project in projects.iter().take(3) {
         let id = making.random.uuid();
         let at = format!("reports/costs-and-revenues/{id}");
-        let entity = Obj::at(format!("projects/{}", project.id)).text("id", &project.id).text("type", "PROJECT").end();
+        let entity =
+            Obj::at(format!("projects/{}", project.id)).text("id", &project.id).text("type", "PROJECT").end();
         let text = Obj::at(&at)
             .text("id", &id)
             .text("reportName", "Costs \u{2211}")
@@ -357,14 +402,22 @@ fn reports(making: &mut Making, projects: &[Project]) {
         let money = |n: usize| amount(n, project.currency);
         let item = Obj::new().raw("effortInSeconds", 3_600).raw("rate", money(1)).end();
         let member = Obj::new().raw("teamMember", facts.fm_user(1)).raw("items", array([item])).end();
-        let labor = Obj::new().raw("role", Obj::at("roles/1").raw("id", 1).end()).raw("teamMembers", array([member])).end();
-        let totals = |o: Obj| o.raw("totalAmount", money(2)).raw("totalEffortInSeconds", 3_600).raw("totalLaborAmount", money(3));
+        let labor = Obj::new()
+            .raw("role", Obj::at("roles/1").raw("id", 1).end())
+            .raw("teamMembers", array([member]))
+            .end();
+        let totals = |o: Obj| {
+            o.raw("totalAmount", money(2))
+                .raw("totalEffortInSeconds", 3_600)
+                .raw("totalLaborAmount", money(3))
+        };
         let period = totals(Obj::new().text("from", &clock::date(from)).text("to", &clock::date(to)));
         let period = period.raw("labors", array([labor])).end();
-        let text = totals(Obj::new().text("self", &format!("{API}/{at}/data")).text("id", &making.random.uuid()))
-            .raw("report", Obj::at(&at).text("id", &id).end())
-            .raw("periods", array([period]))
-            .end();
+        let text =
+            totals(Obj::new().text("self", &format!("{API}/{at}/data")).text("id", &making.random.uuid()))
+                .raw("report", Obj::at(&at).text("id", &id).end())
+                .raw("periods", array([period]))
+                .end();
         making.tables.add("cost-revenue-report-data", &id, text);
     }
 }

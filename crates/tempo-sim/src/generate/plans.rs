@@ -27,7 +27,10 @@ fn plan(making: &mut Making, n: usize) -> String {
     let generic = n % 9 == 4;
     let assignee = if generic {
         let resource = 7 + n % facts.sizes.generic_resources;
-        Obj::at(format!("generic-resources/{resource}")).text("id", &resource.to_string()).text("type", "GENERIC").end()
+        Obj::at(format!("generic-resources/{resource}"))
+            .text("id", &resource.to_string())
+            .text("type", "GENERIC")
+            .end()
     } else {
         let who = &facts.people[random.index(facts.people.len())].account_id;
         let link = format!("{}/rest/api/2/user?accountId={who}", facts.jira);
@@ -40,7 +43,8 @@ fn plan(making: &mut Making, n: usize) -> String {
         ("ISSUE", Facts::issue_id(random.index(facts.sizes.issues)))
     };
     let item_link = format!("{}/rest/api/2/{}/{item}", facts.jira, kind.to_lowercase());
-    let plan_item = Obj::new().text("self", &item_link).text("id", &item.to_string()).text("type", kind).end();
+    let plan_item =
+        Obj::new().text("self", &item_link).text("id", &item.to_string()).text("type", kind).end();
     let rule = ["NEVER", "NEVER", "NEVER", "WEEKLY", "BI_WEEKLY", "MONTHLY"][n % 6];
     let created = (i64::from(first - 10) * DAY + 36_000 + n as i64 % 3_600).min(facts.now - 1);
     let updated = (created + random.below(30 * DAY as u64) as i64).min(facts.now - 1);
@@ -64,10 +68,14 @@ fn plan(making: &mut Making, n: usize) -> String {
         .text("rule", rule)
         .maybe((rule != "NEVER").then(|| clock::date(last + 70)), |o, end| o.text("recurrenceEndDate", &end))
         .raw("plannedSecondsPerDay", per_day)
-        .maybe(by_total.then(|| per_day * (last - first + 1) as u64), |o, total| o.raw("totalPlannedSeconds", total))
+        .maybe(by_total.then(|| per_day * (last - first + 1) as u64), |o, total| {
+            o.raw("totalPlannedSeconds", total)
+        })
         .text("effortPersistenceType", if by_total { "TOTAL_SECONDS" } else { "SECONDS_PER_DAY" })
         .raw("includeNonWorkingDays", n % 11 == 2)
-        .maybe((n % 3 != 0).then_some("Résumé \u{2192} rollout\twave"), |o, text| o.text("description", text))
+        .maybe((n % 3 != 0).then_some("Résumé \u{2192} rollout\twave"), |o, text| {
+            o.text("description", text)
+        })
         .text("syncSource", if n % 10 == 9 { "JIRA_ISSUE" } else { "NONE" })
         .text("planCreatorId", &facts.people[0].account_id)
         .maybe(approval, |o, approval| o.raw("planApproval", approval))
@@ -81,7 +89,9 @@ fn flex_plan(facts: &Facts, n: usize) -> String {
     Obj::at(format!("flex-plans/{}", 12 + n))
         .raw("id", 12 + n)
         .maybe((n % 4 != 3).then(|| facts.teams[n % facts.teams.len()].id), |o, team| o.raw("teamId", team))
-        .maybe((n % 3 != 1).then(|| Facts::issue_id(n % facts.sizes.issues)), |o, issue| o.raw("issueId", issue))
+        .maybe((n % 3 != 1).then(|| Facts::issue_id(n % facts.sizes.issues)), |o, issue| {
+            o.raw("issueId", issue)
+        })
         .text("title", ["Migration", "Umzug \u{1f4e6}", "Q3 \"stretch\""][n % 3])
         .maybe((n % 5 == 0).then_some("As discussed"), |o, text| o.text("description", text))
         .text("startDate", &clock::date(first))

@@ -88,10 +88,22 @@ fn holiday(making: &mut Making) {
         };
         for (n, (month, of_month, name)) in FIXED.iter().enumerate() {
             let seconds = if n % 3 == 0 { 14_400 } else { 28_800 };
-            day(name, clock::day_of(1970, *month, *of_month), seconds, "FIXED", (n == 2).then_some("National \u{1f1ee}\u{1f1f8} day"));
+            day(
+                name,
+                clock::day_of(1970, *month, *of_month),
+                seconds,
+                "FIXED",
+                (n == 2).then_some("National \u{1f1ee}\u{1f1f8} day"),
+            );
         }
         for year in first_year..=this_year + 1 {
-            day("Easter Monday", clock::day_of(year, 4, 1 + (year as u32 * 7) % 20), 28_800, "FLOATING", None);
+            day(
+                "Easter Monday",
+                clock::day_of(year, 4, 1 + (year as u32 * 7) % 20),
+                28_800,
+                "FLOATING",
+                None,
+            );
             day("Founders day", clock::day_of(year, 10, 31), 18_000, "FLOATING", Some("since 2007"));
         }
     }

@@ -5,8 +5,10 @@ use crate::clock;
 use crate::site::Facts;
 use crate::text::{Obj, array};
 
-const ROLES: &[(i64, &str)] = &[(1, "Member"), (2, "Lead"), (5, "Architect"), (4, "Tester"), (7, "Leitung Größe M")];
-const SKILLS: &[&str] = &["Rust", "Kubernetes", "日本語", "Négociation", "SQL", "Accounting", "First aid", "C++ \"modern\""];
+const ROLES: &[(i64, &str)] =
+    &[(1, "Member"), (2, "Lead"), (5, "Architect"), (4, "Tester"), (7, "Leitung Größe M")];
+const SKILLS: &[&str] =
+    &["Rust", "Kubernetes", "日本語", "Négociation", "SQL", "Accounting", "First aid", "C++ \"modern\""];
 
 pub(super) fn make(making: &mut Making) {
     roles(making);
@@ -29,7 +31,8 @@ fn role_ref(n: usize) -> String {
 
 fn roles(making: &mut Making) {
     for (id, name) in ROLES {
-        let text = Obj::at(format!("roles/{id}")).raw("id", id).text("name", name).raw("default", *id == 1).end();
+        let text =
+            Obj::at(format!("roles/{id}")).raw("id", id).text("name", name).raw("default", *id == 1).end();
         making.tables.add("roles", "", text);
     }
 }
@@ -47,7 +50,9 @@ fn programs(making: &mut Making) {
     for (id, name) in [(2, "Core"), (3, "Growth & Co")] {
         let facts = making.facts;
         let of_it = (0..facts.teams.len()).filter(|n| program_of(*n) == Some(id));
-        let teams = Obj::at(format!("programs/{id}/teams")).raw("values", array(of_it.map(|n| team_ref(facts, n)))).end();
+        let teams = Obj::at(format!("programs/{id}/teams"))
+            .raw("values", array(of_it.map(|n| team_ref(facts, n))))
+            .end();
         let text = Obj::at(format!("programs/{id}"))
             .raw("id", id)
             .text("name", name)
@@ -63,9 +68,13 @@ fn team(facts: &Facts, n: usize, members: Option<String>) -> String {
     let team = &facts.teams[n];
     let at = format!("teams/{}", team.id);
     let program = program_of(n).map(|id| {
-        Obj::at(format!("programs/{id}")).raw("id", id).text("name", if id == 2 { "Core" } else { "Growth & Co" }).end()
+        Obj::at(format!("programs/{id}"))
+            .raw("id", id)
+            .text("name", if id == 2 { "Core" } else { "Growth & Co" })
+            .end()
     });
-    let members = Obj::at(format!("{at}/members")).maybe(members, |o, members| o.raw("teamMembers", members)).end();
+    let members =
+        Obj::at(format!("{at}/members")).maybe(members, |o, members| o.raw("teamMembers", members)).end();
     Obj::at(&at)
         .raw("id", team.id)
         .text("name", &team.name)
@@ -92,7 +101,9 @@ fn memberships(making: &mut Making, n: usize) {
             .raw("id", id)
             .raw("commitmentPercent", if place % 5 == 3 { 80 } else { 100 })
             .maybe(from, |o, from| o.text("from", &clock::date(from)))
-            .maybe(last, |o, last| o.text("to", &clock::date(last + 1)).text("inclusiveTo", &clock::date(last)))
+            .maybe(last, |o, last| {
+                o.text("to", &clock::date(last + 1)).text("inclusiveTo", &clock::date(last))
+            })
             .raw("role", role_ref(if place == 0 { 1 } else { place }))
             .raw("team", team_ref(facts, n))
             .raw("member", facts.person(*person))
@@ -107,15 +118,19 @@ fn links(making: &mut Making, n: usize) {
     for place in 0..1 + n % 3 {
         let id = 40 + (n * 3 + place) as i64;
         let board = place == 2;
-        let scope_id = if board { 500 + n as i64 } else { facts.jira_projects[(n + place) % facts.jira_projects.len()] };
+        let scope_id =
+            if board { 500 + n as i64 } else { facts.jira_projects[(n + place) % facts.jira_projects.len()] };
         let link = if board { "rest/agile/1.0/board" } else { "rest/api/2/project" };
         let scope = Obj::new()
             .raw("id", scope_id)
             .text("self", &format!("{}/{link}/{scope_id}", facts.jira))
             .text("type", if board { "BOARD" } else { "PROJECT" })
             .end();
-        let text =
-            Obj::at(format!("team-links/{id}")).raw("id", id).raw("scope", scope).raw("team", team(facts, n, None)).end();
+        let text = Obj::at(format!("team-links/{id}"))
+            .raw("id", id)
+            .raw("scope", scope)
+            .raw("team", team(facts, n, None))
+            .end();
         making.tables.add("team-links", team_id, text);
     }
 }
@@ -129,7 +144,10 @@ fn permission_roles(making: &mut Making) {
             .text("name", name)
             .text("accessType", access)
             .raw("editable", editable)
-            .raw("permissions", permissions(&["permissions.worklog.view", "permissions.plan.view"][..1 + id % 2]))
+            .raw(
+                "permissions",
+                permissions(&["permissions.worklog.view", "permissions.plan.view"][..1 + id % 2]),
+            )
             .raw("permittedUsers", array((0..id % 3).map(|n| facts.person(n + id))))
     };
     let mut made = Vec::new();
@@ -138,7 +156,10 @@ fn permission_roles(making: &mut Making) {
         // Tempo makes a lead's and a member's role with each team.
         for (place, name) in ["Lead", "Member", "Timesheet viewers"][..2 + n % 2].iter().enumerate() {
             let id = 10 + n * 3 + place;
-            made.push((team.id.to_string(), base(id, name, "TEAM", place == 2).raw("accessEntities", array([&entity])).end()));
+            made.push((
+                team.id.to_string(),
+                base(id, name, "TEAM", place == 2).raw("accessEntities", array([&entity])).end(),
+            ));
         }
     }
     for (n, name) in ["Full access", "Auditors"].iter().enumerate() {

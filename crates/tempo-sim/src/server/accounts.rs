@@ -32,12 +32,16 @@ pub(crate) fn links(call: &Call<'_>) -> Answer {
 
 pub(crate) fn links_of_project(call: &Call<'_>) -> Answer {
     let project = call.param(0);
-    call.p0(texts(call.all("account-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project)))
+    call.p0(texts(
+        call.all("account-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project),
+    ))
 }
 
 pub(crate) fn categories(call: &Call<'_>) -> Answer {
     let id = call.one("id");
-    call.p0(texts(call.all("account-categories").iter().filter(|category| id.is_none_or(|id| category.id == id))))
+    call.p0(texts(
+        call.all("account-categories").iter().filter(|category| id.is_none_or(|id| category.id == id)),
+    ))
 }
 
 /// Answers the record whose key the path names.
@@ -48,7 +52,8 @@ pub(crate) fn by_key(call: &Call<'_>, entity: &str, what: &str) -> Answer {
 
 pub(crate) fn customers_search(call: &Call<'_>) -> Answer {
     let (ids, keys) = (call.list("ids"), call.list("keys"));
-    let matches = |customer: &&Record| among(ids.as_ref(), &customer.id) && among(keys.as_ref(), customer.str("key"));
+    let matches =
+        |customer: &&Record| among(ids.as_ref(), &customer.id) && among(keys.as_ref(), customer.str("key"));
     call.p1(texts(call.all("customers").iter().filter(matches)))
 }
 

@@ -49,7 +49,10 @@ impl Out {
     /// An error as Tempo words it: JSON, or HTML for what its gateway refuses.
     pub(crate) fn refusal(status: u16, message: &str, quirks: &Quirks) -> Self {
         if matches!(status, 401 | 403 | 429) && quirks.html_errors {
-            let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error");
+            let title = StatusCode::from_u16(status)
+                .ok()
+                .and_then(|status| status.canonical_reason())
+                .unwrap_or("Error");
             let body = format!(
                 "<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1></center>\r\n\
                  <hr><center>{message}</center>\r\n</body>\r\n</html>\r\n"
@@ -81,14 +84,23 @@ impl Out {
                 let page = "<!doctype html><html><body><h1>We will be back soon</h1></body></html>";
                 Self { content_type: HTML.into(), ..Self::json(200, page) }
             }
-            FaultKind::WrongShape { shape } => Self::json(200, match shape {
-                Shape::NoResults => r#"{"status":"degraded","metadata":{"count":0}}"#,
-                Shape::ResultsNotArray => r#"{"self":"x","metadata":{"count":0,"limit":50,"offset":0},"results":{"message":"later"}}"#,
-                Shape::MetadataTypes => r#"{"self":1,"metadata":{"count":"many","limit":true,"offset":"0","next":7},"results":[]}"#,
-            }),
+            FaultKind::WrongShape { shape } => Self::json(
+                200,
+                match shape {
+                    Shape::NoResults => r#"{"status":"degraded","metadata":{"count":0}}"#,
+                    Shape::ResultsNotArray => {
+                        r#"{"self":"x","metadata":{"count":0,"limit":50,"offset":0},"results":{"message":"later"}}"#
+                    }
+                    Shape::MetadataTypes => {
+                        r#"{"self":1,"metadata":{"count":"many","limit":true,"offset":"0","next":7},"results":[]}"#
+                    }
+                },
+            ),
             FaultKind::Reset | FaultKind::HugeNesting { .. } => Self::json(200, ""),
             FaultKind::NotUtf8 => {
-                let body = Bytes::from_static(b"{\"metadata\":{\"count\":1},\"results\":[{\"name\":\"\xff\xfe\xc3\x28\"}]}");
+                let body = Bytes::from_static(
+                    b"{\"metadata\":{\"count\":1},\"results\":[{\"name\":\"\xff\xfe\xc3\x28\"}]}",
+                );
                 Self { body, ..Self::json(200, "") }
             }
             _ => return None,
@@ -111,7 +123,12 @@ impl Out {
     }
 
     /// The HTTP response, with the faults that touch bytes.
-    pub(crate) fn into_response(self, world: &World, _request: &HeaderMap, kind: Option<&FaultKind>) -> Response {
+    pub(crate) fn into_response(
+        self,
+        world: &World,
+        _request: &HeaderMap,
+        kind: Option<&FaultKind>,
+    ) -> Response {
         let whole = self.body.len();
         let body = match kind {
             Some(FaultKind::Cut) => cut(self.body.slice(..whole / 2)),
@@ -121,7 +138,8 @@ impl Out {
             _ => Body::from(self.body),
         };
         let mut response = Response::new(body);
-        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() =
+            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         let mut set = |name, value: String| {
             if let Ok(value) = HeaderValue::from_str(&value) {

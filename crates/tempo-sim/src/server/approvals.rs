@@ -32,7 +32,8 @@ pub(crate) fn timesheet(facts: &Facts, person: usize, (from, to): (i32, i32)) ->
     let range = format!("from={}&to={}", clock::date(from), clock::date(to));
     let at = format!("timesheet-approvals/user/{}", who.account_id);
     let open = to >= facts.today - 10;
-    let key = if open { "OPEN" } else { ["APPROVED", "APPROVED", "APPROVED", "IN_REVIEW"][roll as usize / 7 % 4] };
+    let key =
+        if open { "OPEN" } else { ["APPROVED", "APPROVED", "APPROVED", "IN_REVIEW"][roll as usize / 7 % 4] };
     let submitted = |o: Obj| {
         o.raw("actor", facts.person(person + 1))
             .maybe(roll.is_multiple_of(3).then_some("ok \u{1f44d}"), |o, comment| o.text("comment", comment))
@@ -44,7 +45,9 @@ pub(crate) fn timesheet(facts: &Facts, person: usize, (from, to): (i32, i32)) ->
     let actions = match key {
         "OPEN" => Obj::new().link("submit", format!("{at}/submit?{range}")),
         "APPROVED" => Obj::new().link("reopen", format!("{at}/reopen?{range}")),
-        _ => Obj::new().link("approve", format!("{at}/approve?{range}")).link("reject", format!("{at}/reject?{range}")),
+        _ => Obj::new()
+            .link("approve", format!("{at}/approve?{range}"))
+            .link("reject", format!("{at}/reject?{range}")),
     };
     Obj::at(format!("{at}?{range}"))
         .raw("user", facts.person(person))
@@ -93,7 +96,8 @@ pub(crate) fn reviewers(call: &Call<'_>) -> Answer {
 pub(crate) fn waiting(call: &Call<'_>) -> Answer {
     let facts = &call.site.facts;
     let periods = facts.periods(facts.today - 365, facts.today);
-    let all: Vec<String> = periods.into_iter().map(|period| timesheet(facts, facts.people.len() - 1, period)).collect();
+    let all: Vec<String> =
+        periods.into_iter().map(|period| timesheet(facts, facts.people.len() - 1, period)).collect();
     call.p0(all.iter().map(String::as_str).filter(|text| text.contains("\"IN_REVIEW\"")))
 }
 
@@ -134,7 +138,9 @@ fn project_approval(facts: &Facts, project: &str, person: usize, (from, to): (i3
         .raw("status", status)
         .raw("timeSpentSeconds", 3_600 * (roll % 100))
         .raw("billableSeconds", 3_600 * (roll % 50))
-        .maybe(roll.is_multiple_of(2).then(|| facts.fm_user(person + 1)), |o, reviewer| o.raw("reviewer", reviewer))
+        .maybe(roll.is_multiple_of(2).then(|| facts.fm_user(person + 1)), |o, reviewer| {
+            o.raw("reviewer", reviewer)
+        })
         .link("laborCosts", format!("projects/{project}/time-approvals/labor-costs?{range}"))
         .end()
 }

@@ -21,7 +21,9 @@ pub(crate) fn search(call: &Call<'_>) -> Answer {
         let at = at(event);
         at >= from
             && to.is_none_or(|to| at <= to)
-            && filters.iter().all(|(name, list)| list.as_ref().is_none_or(|list| list.iter().any(|one| one == event.str(name))))
+            && filters.iter().all(|(name, list)| {
+                list.as_ref().is_none_or(|list| list.iter().any(|one| one == event.str(name)))
+            })
     };
     let events = call.all("audit-events").iter().enumerate().filter(|(_, event)| keep(event));
     call.p3(100, 1_000, events.map(|(place, event)| (place, &*event.text)))
@@ -34,8 +36,13 @@ fn at(event: &Record) -> i64 {
 /// The deprecated feed: ids are strings there.
 pub(crate) fn deleted(call: &Call<'_>) -> Answer {
     let kind = call.path.rsplit('/').next().unwrap_or("");
-    let from = call.one("updatedFrom").and_then(clock::parse_instant).ok_or_else(|| bad("updatedFrom is required"))?;
-    let is_due = |event: &Record| event.str("action") == "Deleted" && event.str("entityType") == kind && at(event) >= from;
+    let from = call
+        .one("updatedFrom")
+        .and_then(clock::parse_instant)
+        .ok_or_else(|| bad("updatedFrom is required"))?;
+    let is_due = |event: &Record| {
+        event.str("action") == "Deleted" && event.str("entityType") == kind && at(event) >= from
+    };
     let item = |event: &Record| {
         let id = event.value.get("entityId").and_then(Value::as_str).unwrap_or("");
         let deleted = Obj::new().text("deletedAt", event.str("timestamp"));

@@ -86,19 +86,21 @@ impl<'a> Call<'a> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// A list from repeated query parameters, or from an array in the body; absent or empty is no filter.
+    /// A list from an array in the body, or from repeated query parameters; absent or empty is no filter.
     pub(crate) fn list(&self, name: &str) -> Option<Vec<String>> {
-        let queried: Vec<String> = self.query.iter().filter(|(key, _)| key == name).map(|(_, v)| v.clone()).collect();
-        if !queried.is_empty() {
-            return Some(queried);
-        }
-        let given = self.body.get(name)?.as_array()?;
-        (!given.is_empty()).then(|| given.iter().map(text_of).collect())
+        let given: Vec<String> = match self.body.get(name).and_then(Value::as_array) {
+            Some(given) => given.iter().map(text_of).collect(),
+            None => {
+                self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+            }
+        };
+        (!given.is_empty()).then_some(given)
     }
 
-    /// A value from the query or from the body.
+    /// A value from the body or from the query.
     pub(crate) fn value(&self, name: &str) -> Option<String> {
-        self.one(name).map(str::to_owned).or_else(|| self.body.get(name).filter(|v| !v.is_null()).map(text_of))
+        let given = self.body.get(name).filter(|value| !value.is_null()).map(text_of);
+        given.or_else(|| self.one(name).map(str::to_owned))
     }
 
     /// A date, if given.
@@ -115,7 +117,9 @@ impl<'a> Call<'a> {
     pub(crate) fn instant(&self, name: &str) -> Result<Option<i64>, Refusal> {
         let Some(text) = self.value(name) else { return Ok(None) };
         let at = clock::parse_instant(&text);
-        at.map(Some).ok_or_else(|| bad(format!("Non valid date '{text}': format must be yyyy-MM-dd or yyyy-MM-ddTHH:mm:ssZ")))
+        at.map(Some).ok_or_else(|| {
+            bad(format!("Non valid date '{text}': format must be yyyy-MM-dd or yyyy-MM-ddTHH:mm:ssZ"))
+        })
     }
 
     /// Seconds of UTC.

@@ -74,7 +74,9 @@ pub(crate) fn handle(world: &World, parts: &Parts, body: &[u8]) -> Out {
         }
         ("GET", "/_sim/history") => history(world, one("tenant"), one("entity")),
         ("GET", "/_sim/truth") => truth(world, one("tenant"), one("entity")),
-        (_, path) => return Out::json(404, &error(&format!("no control {} {path}", Method::as_str(&parts.method)))),
+        (_, path) => {
+            return Out::json(404, &error(&format!("no control {} {path}", Method::as_str(&parts.method))));
+        }
     };
     done.unwrap_or_else(|message| Out::json(400, &error(&message)))
 }
@@ -118,14 +120,17 @@ fn mutate(world: &World, body: &[u8]) -> Done {
 }
 
 fn history(world: &World, tenant: &str, entity: &str) -> Done {
-    let tenant = world.tenant(tenant).ok_or_else(|| format!("unknown tenant {tenant:?}: give ?tenant=sim-1"))?;
+    let tenant =
+        world.tenant(tenant).ok_or_else(|| format!("unknown tenant {tenant:?}: give ?tenant=sim-1"))?;
     let state = read(&tenant.state);
-    let changes: Vec<_> = state.history.iter().filter(|change| entity.is_empty() || change.entity == entity).collect();
+    let changes: Vec<_> =
+        state.history.iter().filter(|change| entity.is_empty() || change.entity == entity).collect();
     shown(&changes)
 }
 
 fn truth(world: &World, tenant: &str, entity: &str) -> Done {
-    let tenant = world.tenant(tenant).ok_or_else(|| format!("unknown tenant {tenant:?}: give ?tenant=sim-1"))?;
+    let tenant =
+        world.tenant(tenant).ok_or_else(|| format!("unknown tenant {tenant:?}: give ?tenant=sim-1"))?;
     if !ENTITIES.contains(&entity) {
         return Err(format!("unknown entity {entity:?}: give ?entity=worklogs"));
     }

@@ -65,8 +65,13 @@ impl Call<'_> {
 
     /// A number from the query or, for searches that page in the body, from there.
     fn number(&self, name: &str, default: usize, least: i64) -> Result<usize, Refusal> {
-        let Some(text) = self.value(name) else { return Ok(default) };
-        let number = text.parse::<i64>().map_err(|_| bad(format!("The parameter '{name}' is not a number: {text}")))?;
+        // The query first: a link's offset must win over that of the body that is posted again.
+        let Some(text) = self.one(name).map(str::to_owned).or_else(|| self.value(name)) else {
+            return Ok(default);
+        };
+        let number = text
+            .parse::<i64>()
+            .map_err(|_| bad(format!("The parameter '{name}' is not a number: {text}")))?;
         if number < least {
             return Err(bad(format!("The parameter '{name}' must be at least {least}")));
         }
@@ -106,7 +111,9 @@ impl Call<'_> {
     pub(crate) fn p0<'r>(&self, rows: impl IntoIterator<Item = &'r str>) -> Answer {
         let mut results = Vec::new();
         let count = push_all(&mut results, rows);
-        let mut out = format!("{{\"self\":{},\"metadata\":{{\"count\":{count}}},\"results\":[", quote(&self.url(&[]))).into_bytes();
+        let mut out =
+            format!("{{\"self\":{},\"metadata\":{{\"count\":{count}}},\"results\":[", quote(&self.url(&[])))
+                .into_bytes();
         out.append(&mut results);
         out.extend_from_slice(b"]}");
         Ok(Reply::Json(out))
@@ -148,7 +155,10 @@ impl Call<'_> {
             head += &format!(",\"next\":{}", quote(&self.next_url(&at(window.offset + window.limit))));
         }
         if window.offset > 0 {
-            head += &format!(",\"previous\":{}", quote(&self.url(&at(window.offset.saturating_sub(window.limit)))));
+            head += &format!(
+                ",\"previous\":{}",
+                quote(&self.url(&at(window.offset.saturating_sub(window.limit))))
+            );
         }
         let mut out = Vec::with_capacity(head.len() + capacity + 32);
         out.extend_from_slice(head.as_bytes());
@@ -165,8 +175,10 @@ impl Call<'_> {
         let Window { offset, limit, .. } = window;
         let mut results = Vec::new();
         let count = push_all(&mut results, page.iter().copied());
-        let mut out =
-            format!("{{\"metadata\":{{\"count\":{count},\"limit\":{limit},\"offset\":{offset}}},\"results\":[").into_bytes();
+        let mut out = format!(
+            "{{\"metadata\":{{\"count\":{count},\"limit\":{limit},\"offset\":{offset}}},\"results\":["
+        )
+        .into_bytes();
         out.append(&mut results);
         out.extend_from_slice(b"]}");
         Ok(Reply::Json(out))
@@ -180,7 +192,12 @@ impl Call<'_> {
     }
 
     /// P3: a token in the query. `rows` are all rows with their places in a table that only grows.
-    pub(crate) fn p3<'r>(&self, default: usize, most: usize, rows: impl Iterator<Item = (usize, &'r str)>) -> Answer {
+    pub(crate) fn p3<'r>(
+        &self,
+        default: usize,
+        most: usize,
+        rows: impl Iterator<Item = (usize, &'r str)>,
+    ) -> Answer {
         let limit = self.limit(default, 1, most)?;
         let (page, next) = self.after("nextPageToken", limit, rows)?;
         let mut head = format!("{{\"self\":{},\"metadata\":{{\"limit\":{limit}", quote(&self.url(&[])));
@@ -195,7 +212,11 @@ impl Call<'_> {
     pub(crate) fn p4<'r>(&self, rows: impl Iterator<Item = (usize, &'r str)>) -> Answer {
         let limit = self.limit(50, 50, 1_000)?;
         let (page, next) = self.after("lastEvaluatedKey", limit, rows)?;
-        let mut head = format!("{{\"self\":{},\"metadata\":{{\"count\":{},\"limit\":{limit}", quote(&self.url(&[])), page.len());
+        let mut head = format!(
+            "{{\"self\":{},\"metadata\":{{\"count\":{},\"limit\":{limit}",
+            quote(&self.url(&[])),
+            page.len()
+        );
         if let Some(key) = next {
             let url = self.next_url(&[("limit", limit.to_string()), ("lastEvaluatedKey", key.clone())]);
             head += &format!(",\"lastEvaluatedKey\":{},\"next\":{}", quote(&key), quote(&url));

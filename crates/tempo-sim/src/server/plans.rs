@@ -19,7 +19,9 @@ fn date(plan: &Record, key: &str) -> Option<i32> {
 
 /// First and last day of every repetition.
 fn occurrences(plan: &Record) -> Vec<(i32, i32)> {
-    let (Some(first), Some(last)) = (date(plan, "startDate"), date(plan, "endDate")) else { return Vec::new() };
+    let (Some(first), Some(last)) = (date(plan, "startDate"), date(plan, "endDate")) else {
+        return Vec::new();
+    };
     let end = date(plan, "recurrenceEndDate").unwrap_or(last);
     let rule = plan.str("rule");
     let mut found = Vec::new();
@@ -44,7 +46,8 @@ fn occurrences(plan: &Record) -> Vec<(i32, i32)> {
 
 /// The plan as it is served for a window; nothing where it does not touch it.
 pub(crate) fn in_window(plan: &Record, from: i32, to: i32, breakdown: &[&str]) -> Option<String> {
-    let touching: Vec<(i32, i32)> = occurrences(plan).into_iter().filter(|(a, b)| *a <= to && *b >= from).collect();
+    let touching: Vec<(i32, i32)> =
+        occurrences(plan).into_iter().filter(|(a, b)| *a <= to && *b >= from).collect();
     if touching.is_empty() {
         return None;
     }
@@ -54,34 +57,48 @@ pub(crate) fn in_window(plan: &Record, from: i32, to: i32, breakdown: &[&str]) -
     let days: Vec<i32> = touching.iter().flat_map(|(a, b)| *a..=*b).filter(counts).collect();
     let mut planned = Obj::new().raw("metadata", Obj::new().text("all", plan.str("self")).end());
     if breakdown.contains(&"DAILY") {
-        let day = |day: &i32| Obj::new().text("date", &clock::date(*day)).raw("plannedSeconds", per_day).end();
+        let day =
+            |day: &i32| Obj::new().text("date", &clock::date(*day)).raw("plannedSeconds", per_day).end();
         let values = Obj::new().raw("count", days.len()).raw("values", array(days.iter().map(day))).end();
         planned = planned.raw("days", values);
     }
     if breakdown.contains(&"PERIOD") {
         let period = |(a, b): &(i32, i32)| {
             let seconds = per_day * (*a..=*b).filter(counts).count() as i64;
-            Obj::new().text("from", &clock::date(*a)).text("to", &clock::date(*b)).raw("plannedSeconds", seconds).end()
+            Obj::new()
+                .text("from", &clock::date(*a))
+                .text("to", &clock::date(*b))
+                .raw("plannedSeconds", seconds)
+                .end()
         };
-        let values = Obj::new().raw("count", touching.len()).raw("values", array(touching.iter().map(period))).end();
+        let values =
+            Obj::new().raw("count", touching.len()).raw("values", array(touching.iter().map(period))).end();
         planned = planned.raw("periods", values);
     }
     let body = plan.text.trim_end().strip_suffix('}')?;
-    Some(format!("{body},\"totalPlannedSecondsInScope\":{},\"plannedTime\":{}}}", per_day * days.len() as i64, planned.end()))
+    Some(format!(
+        "{body},\"totalPlannedSecondsInScope\":{},\"plannedTime\":{}}}",
+        per_day * days.len() as i64,
+        planned.end()
+    ))
 }
 
 fn wanted(call: &Call<'_>, plan: &Record) -> Result<bool, super::call::Refusal> {
-    let within = |name: &str, text: &str| call.list(name).is_none_or(|list| list.iter().any(|one| one == text));
+    let within =
+        |name: &str, text: &str| call.list(name).is_none_or(|list| list.iter().any(|one| one == text));
     let text = |object: &str, key: &str| plan.value[object][key].as_str().unwrap_or("").to_owned();
     let (assignee, item) = (text("assignee", "id"), text("planItem", "id"));
     let (assignee_type, item_type) = (text("assignee", "type"), text("planItem", "type"));
-    let of_type = |list: &str, kind: &str, id: &str| call.list(list).is_none() || (item_type == kind && within(list, id));
+    let of_type = |list: &str, kind: &str, id: &str| {
+        call.list(list).is_none() || (item_type == kind && within(list, id))
+    };
     let updated = clock::parse_instant(plan.str("updatedAt")).unwrap_or(0);
     Ok(call.instant("updatedFrom")?.is_none_or(|from| updated >= from)
         && within("planIds", &plan.id)
         && within("accountIds", &assignee)
         && within("assigneeTypes", &assignee_type)
-        && (call.list("genericResourceIds").is_none() || (assignee_type == "GENERIC" && within("genericResourceIds", &assignee)))
+        && (call.list("genericResourceIds").is_none()
+            || (assignee_type == "GENERIC" && within("genericResourceIds", &assignee)))
         && within("planItemIds", &item)
         && within("planItemTypes", &item_type)
         && of_type("issueIds", "ISSUE", &item)
@@ -96,7 +113,11 @@ fn window_of(call: &Call<'_>, needed: bool) -> Result<(i32, i32), super::call::R
     Ok((call.date("from")?.unwrap_or(-200_000), call.date("to")?.unwrap_or(200_000)))
 }
 
-fn found(call: &Call<'_>, needed: bool, keep: impl Fn(&Record) -> bool) -> Result<Vec<String>, super::call::Refusal> {
+fn found(
+    call: &Call<'_>,
+    needed: bool,
+    keep: impl Fn(&Record) -> bool,
+) -> Result<Vec<String>, super::call::Refusal> {
     let (from, to) = window_of(call, needed)?;
     let breakdown = call.list("plannedTimeBreakdown").unwrap_or_default();
     let breakdown: Vec<&str> = breakdown.iter().map(String::as_str).collect();
@@ -119,7 +140,9 @@ pub(crate) fn search(call: &Call<'_>) -> Answer {
 
 /// Plans of one assignee, a user or a generic resource.
 pub(crate) fn of_assignee(call: &Call<'_>, kind: &str) -> Answer {
-    let keep = |plan: &Record| plan.value["assignee"]["id"] == call.param(0) && plan.value["assignee"]["type"] == kind;
+    let keep = |plan: &Record| {
+        plan.value["assignee"]["id"] == call.param(0) && plan.value["assignee"]["type"] == kind
+    };
     call.p0(found(call, false, keep)?.iter().map(String::as_str))
 }
 

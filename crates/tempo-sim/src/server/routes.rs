@@ -64,7 +64,9 @@ pub(crate) fn find(method: &Method, path: &str) -> Option<Found> {
 fn decoded(part: &str) -> String {
     // A path may hold `+`, which form decoding would take for a space.
     let escaped = part.replace('+', "%2B");
-    url::form_urlencoded::parse(escaped.as_bytes()).next().map_or_else(String::new, |(text, _)| text.into_owned())
+    url::form_urlencoded::parse(escaped.as_bytes())
+        .next()
+        .map_or_else(String::new, |(text, _)| text.into_owned())
 }
 
 use Family as F;
@@ -72,7 +74,9 @@ use Family as F;
 /// All operations.
 const ROUTES: &[Route] = &[
     get("/4/account-categories", F::Accounts, accounts::categories),
-    get("/4/account-categories/{key}", F::Accounts, |c| accounts::by_key(c, "account-categories", "Category")),
+    get("/4/account-categories/{key}", F::Accounts, |c| {
+        accounts::by_key(c, "account-categories", "Category")
+    }),
     get("/4/account-category-types", F::Accounts, |c| c.whole("account-category-types")),
     get("/4/account-links/project/{id}", F::Accounts, accounts::links_of_project),
     get("/4/account-links/{id}", F::Accounts, |c| c.by_id("account-links", "Account link")),
@@ -89,14 +93,20 @@ const ROUTES: &[Route] = &[
     get("/4/teams/{id}/links", F::Teams, teams::links),
     get("/4/teams/{id}/members", F::Teams, teams::members),
     get("/4/teams/{teamId}/generic-resources", F::GenericResources, teams::team_generic_resources),
-    get("/4/teams/{teamId}/generic-resources/{resourceId}", F::GenericResources, teams::team_generic_resource),
+    get(
+        "/4/teams/{teamId}/generic-resources/{resourceId}",
+        F::GenericResources,
+        teams::team_generic_resource,
+    ),
     get("/4/team-links/project/{id}", F::Teams, teams::links_of_project),
     get("/4/team-links/{linkId}", F::Teams, |c| c.by_id("team-links", "Team link")),
     post("/4/team-memberships/search", F::Teams, teams::memberships_search),
     get("/4/team-memberships/team/{teamId}", F::Teams, teams::memberships_of_team),
     get("/4/team-memberships/{id}", F::Teams, |c| c.by_id("team-memberships", "Membership")),
     post("/4/generic-resources/search", F::GenericResources, teams::generic_resources),
-    get("/4/generic-resources/{id}", F::GenericResources, |c| c.by_id("generic-resources", "Generic resource")),
+    get("/4/generic-resources/{id}", F::GenericResources, |c| {
+        c.by_id("generic-resources", "Generic resource")
+    }),
     get("/4/programs", F::Plans, |c| c.whole("programs")),
     get("/4/programs/{id}", F::Plans, |c| c.by_id("programs", "Program")),
     get("/4/programs/{id}/teams", F::Plans, teams::program_teams),
@@ -111,7 +121,9 @@ const ROUTES: &[Route] = &[
     post("/4/skill-assignments/search", F::Skills, teams::skill_assignments),
     get("/4/skill-assignments/{assigneeId}/{assigneeType}", F::Skills, teams::skills_of),
     get("/4/work-attributes", F::Worklogs, |c| c.list_all("work-attributes")),
-    get("/4/work-attributes/{key}", F::Worklogs, |c| accounts::by_key(c, "work-attributes", "Work attribute")),
+    get("/4/work-attributes/{key}", F::Worklogs, |c| {
+        accounts::by_key(c, "work-attributes", "Work attribute")
+    }),
     get("/4/worklogs", F::Worklogs, worklogs::list),
     post("/4/worklogs/search", F::Worklogs, worklogs::search),
     post("/4/worklogs/tempo-to-jira", F::Worklogs, worklogs::tempo_to_jira),
@@ -126,15 +138,27 @@ const ROUTES: &[Route] = &[
     get("/4/worklogs/{id}/work-attribute-values", F::Worklogs, worklogs::attribute_values),
     get("/4/worklogs/{id}/work-attribute-values/{key}", F::Worklogs, worklogs::attribute_value),
     get("/4/workload-schemes", F::Schemes, |c| c.list_all("workload-schemes")),
-    post("/4/workload-schemes/members/search", F::Schemes, |c| schemes::members_search(c, "workload-scheme-members")),
-    get("/4/workload-schemes/users/{accountId}", F::Schemes, |c| schemes::of_user(c, "workload-schemes", "workload-scheme-members")),
+    post("/4/workload-schemes/members/search", F::Schemes, |c| {
+        schemes::members_search(c, "workload-scheme-members")
+    }),
+    get("/4/workload-schemes/users/{accountId}", F::Schemes, |c| {
+        schemes::of_user(c, "workload-schemes", "workload-scheme-members")
+    }),
     get("/4/workload-schemes/{id}", F::Schemes, |c| c.by_id("workload-schemes", "Workload scheme")),
-    get("/4/workload-schemes/{id}/members", F::Schemes, |c| schemes::members(c, "workload-schemes", "workload-scheme-members")),
+    get("/4/workload-schemes/{id}/members", F::Schemes, |c| {
+        schemes::members(c, "workload-schemes", "workload-scheme-members")
+    }),
     get("/4/holiday-schemes", F::Schemes, |c| c.whole("holiday-schemes")),
-    post("/4/holiday-schemes/members/search", F::Schemes, |c| schemes::members_search(c, "holiday-scheme-members")),
-    get("/4/holiday-schemes/users/{accountId}", F::Schemes, |c| schemes::of_user(c, "holiday-schemes", "holiday-scheme-members")),
+    post("/4/holiday-schemes/members/search", F::Schemes, |c| {
+        schemes::members_search(c, "holiday-scheme-members")
+    }),
+    get("/4/holiday-schemes/users/{accountId}", F::Schemes, |c| {
+        schemes::of_user(c, "holiday-schemes", "holiday-scheme-members")
+    }),
     get("/4/holiday-schemes/{schemeId}", F::Schemes, |c| c.by_id("holiday-schemes", "Holiday scheme")),
-    get("/4/holiday-schemes/{schemeId}/members", F::Schemes, |c| schemes::members(c, "holiday-schemes", "holiday-scheme-members")),
+    get("/4/holiday-schemes/{schemeId}/members", F::Schemes, |c| {
+        schemes::members(c, "holiday-schemes", "holiday-scheme-members")
+    }),
     get("/4/holiday-schemes/{schemeId}/holidays", F::Schemes, schemes::holidays),
     get("/4/holiday-schemes/{schemeId}/holidays/floating", F::Schemes, schemes::floating),
     get("/4/holiday-schemes/{schemeId}/holidays/{holidayId}", F::Schemes, schemes::holiday),
@@ -162,27 +186,51 @@ const ROUTES: &[Route] = &[
     get("/papertrail/1/events/deleted/types/worklog", F::Audit, audit::deleted),
     get("/papertrail/1/events/deleted/types/allocation", F::Audit, audit::deleted),
     get("/4/projects", F::Financial, |c| c.list_all("projects")),
-    get("/4/projects/time-approvals/team-member/{teamMemberId}", F::Financial, approvals::project_time_of_member),
+    get(
+        "/4/projects/time-approvals/team-member/{teamMemberId}",
+        F::Financial,
+        approvals::project_time_of_member,
+    ),
     get("/4/projects/{id}", F::Financial, |c| c.by_id("projects", "Project")),
     get("/4/projects/{projectId}/scope", F::Financial, |c| finance::single(c, "project-scopes")),
     get("/4/projects/{projectId}/scope/tasks", F::Financial, |c| finance::paged(c, "project-scope-tasks")),
     get("/4/projects/{projectId}/timeframe", F::Financial, |c| finance::single(c, "project-timeframes")),
     get("/4/projects/{projectId}/budget", F::Financial, |c| finance::single(c, "project-budgets")),
-    get("/4/projects/{projectId}/budget-milestones", F::Financial, |c| finance::wrapped(c, "project-budget-milestones", "milestones", true)),
+    get("/4/projects/{projectId}/budget-milestones", F::Financial, |c| {
+        finance::wrapped(c, "project-budget-milestones", "milestones", true)
+    }),
     get("/4/projects/{projectId}/expenses", F::Financial, |c| finance::paged(c, "project-expenses")),
-    get("/4/projects/{projectId}/expenses/{expenseId}", F::Financial, |c| finance::part(c, "project-expenses")),
-    get("/4/projects/{projectId}/fixed-revenues", F::Financial, |c| finance::paged(c, "project-fixed-revenues")),
-    get("/4/projects/{projectId}/fixed-revenues/{fixedRevenueId}", F::Financial, |c| finance::part(c, "project-fixed-revenues")),
-    get("/4/projects/{projectId}/team-members/rates", F::Financial, |c| finance::wrapped(c, "project-rates", "rates", false)),
-    get("/4/projects/{projectId}/team-members/roles", F::Financial, |c| finance::wrapped(c, "project-roles", "roles", false)),
-    get("/4/projects/{projectId}/shares", F::Financial, |c| finance::wrapped(c, "project-shares", "projectShares", false)),
+    get("/4/projects/{projectId}/expenses/{expenseId}", F::Financial, |c| {
+        finance::part(c, "project-expenses")
+    }),
+    get("/4/projects/{projectId}/fixed-revenues", F::Financial, |c| {
+        finance::paged(c, "project-fixed-revenues")
+    }),
+    get("/4/projects/{projectId}/fixed-revenues/{fixedRevenueId}", F::Financial, |c| {
+        finance::part(c, "project-fixed-revenues")
+    }),
+    get("/4/projects/{projectId}/team-members/rates", F::Financial, |c| {
+        finance::wrapped(c, "project-rates", "rates", false)
+    }),
+    get("/4/projects/{projectId}/team-members/roles", F::Financial, |c| {
+        finance::wrapped(c, "project-roles", "roles", false)
+    }),
+    get("/4/projects/{projectId}/shares", F::Financial, |c| {
+        finance::wrapped(c, "project-shares", "projectShares", false)
+    }),
     get("/4/projects/{projectId}/project-time-approvers", F::Financial, finance::time_approvers),
     get("/4/projects/{projectId}/time-approvals", F::Financial, approvals::project_time),
     get("/4/projects/{projectId}/time-approvals/labor-costs", F::Financial, approvals::labor_costs),
-    get("/4/projects/{projectId}/actuals/labor", F::Financial, |c| finance::dated(c, "project-labor-actuals")),
-    get("/4/projects/{projectId}/actuals/expenses", F::Financial, |c| finance::dated(c, "project-expense-actuals")),
+    get("/4/projects/{projectId}/actuals/labor", F::Financial, |c| {
+        finance::dated(c, "project-labor-actuals")
+    }),
+    get("/4/projects/{projectId}/actuals/expenses", F::Financial, |c| {
+        finance::dated(c, "project-expense-actuals")
+    }),
     get("/4/projects/{projectId}/plans/labor", F::Financial, |c| finance::dated(c, "project-labor-plans")),
-    get("/4/projects/{projectId}/financials/summary", F::Financial, |c| finance::single(c, "project-financials")),
+    get("/4/projects/{projectId}/financials/summary", F::Financial, |c| {
+        finance::single(c, "project-financials")
+    }),
     get("/4/portfolios", F::Financial, |c| c.list_all("portfolios")),
     get("/4/portfolios/{portfolioId}", F::Financial, |c| c.by_id("portfolios", "Portfolio")),
     get("/4/portfolios/{portfolioId}/projects", F::Financial, finance::portfolio_projects),
@@ -192,7 +240,9 @@ const ROUTES: &[Route] = &[
     get("/4/global-rates/by-role", F::Financial, finance::global_rates),
     get("/4/global-rates/by-role/{roleId}", F::Financial, finance::global_rates_of_role),
     get("/4/reports/costs-and-revenues", F::Financial, |c| c.list_all("cost-revenue-reports")),
-    get("/4/reports/costs-and-revenues/{reportId}", F::Financial, |c| c.by_id("cost-revenue-reports", "Report")),
+    get("/4/reports/costs-and-revenues/{reportId}", F::Financial, |c| {
+        c.by_id("cost-revenue-reports", "Report")
+    }),
     get("/4/reports/costs-and-revenues/{reportId}/data", F::Financial, finance::report_data),
 ];
 
@@ -213,7 +263,10 @@ mod tests {
     #[test]
     fn fixed_segments_win_and_values_are_decoded() {
         let at = |path: &str| find(&Method::GET, path).map(|found| (found.route.template, found.params));
-        assert_eq!(at("/4/projects/time-approvals/team-member/7").unwrap().0, "/4/projects/time-approvals/team-member/{teamMemberId}");
+        assert_eq!(
+            at("/4/projects/time-approvals/team-member/7").unwrap().0,
+            "/4/projects/time-approvals/team-member/{teamMemberId}"
+        );
         assert_eq!(at("/4/worklogs/user/712020%3Aa+b").unwrap().1, ["712020:a+b"]);
         assert_eq!(at("/4/roles/default").unwrap().0, "/4/roles/default");
         assert!(at("/4/worklogs/").is_none_or(|found| found.1 == [""]));

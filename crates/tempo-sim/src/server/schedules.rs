@@ -11,7 +11,8 @@ const DAYS_MAX: i32 = 20_000;
 
 pub(crate) fn of_user(call: &Call<'_>) -> Answer {
     let people = &call.site.facts.people;
-    let person = people.iter().position(|person| person.account_id == call.param(0)).ok_or_else(|| missing("User"))?;
+    let person =
+        people.iter().position(|person| person.account_id == call.param(0)).ok_or_else(|| missing("User"))?;
     serve(call, person)
 }
 
@@ -30,7 +31,8 @@ fn serve(call: &Call<'_>, person: usize) -> Answer {
 pub(crate) fn days(site: &Site, person: usize, from: i32, to: i32) -> Vec<String> {
     let account_id = site.facts.people[person].account_id.as_str();
     let scheme_of = |entity: &str| {
-        let member = site.tables.all(entity).iter().find(|member| member.value["member"]["accountId"] == account_id);
+        let member =
+            site.tables.all(entity).iter().find(|member| member.value["member"]["accountId"] == account_id);
         member.map_or("", |member| member.parent.as_str())
     };
     let workload = site.tables.find("workload-schemes", scheme_of("workload-scheme-members"));

@@ -16,7 +16,11 @@ pub(crate) fn members(call: &Call<'_>, schemes: &str, entity: &str) -> Answer {
 
 /// Pairs of scheme and member, of the schemes that the body lists.
 pub(crate) fn members_search(call: &Call<'_>, entity: &str) -> Answer {
-    let schemes = call.body.get("schemeIds").and_then(Value::as_array).ok_or_else(|| bad("schemeIds must not be null"))?;
+    let schemes = call
+        .body
+        .get("schemeIds")
+        .and_then(Value::as_array)
+        .ok_or_else(|| bad("schemeIds must not be null"))?;
     let schemes: Vec<String> = schemes.iter().map(Value::to_string).collect();
     call.p2(texts(call.all(entity).iter().filter(|member| schemes.contains(&member.parent))))
 }

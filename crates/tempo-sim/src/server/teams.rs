@@ -12,7 +12,9 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
     let matches = |team: &&Record| {
         ids.as_ref().is_none_or(|ids| ids.contains(&team.id))
             && name.is_none_or(|name| team.str("name").to_lowercase().contains(&name.to_lowercase()))
-            && members.as_ref().is_none_or(|wanted| memberships(call, team).any(|m| wanted.iter().any(|w| w == member(m))))
+            && members
+                .as_ref()
+                .is_none_or(|wanted| memberships(call, team).any(|m| wanted.iter().any(|w| w == member(m))))
     };
     let teams = call.all("teams").iter().filter(matches);
     if call.one("includeMemberships") == Some("true") {
@@ -62,7 +64,9 @@ pub(crate) fn links(call: &Call<'_>) -> Answer {
 
 pub(crate) fn links_of_project(call: &Call<'_>) -> Answer {
     let project = call.param(0);
-    call.p0(texts(call.all("team-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project)))
+    call.p0(texts(
+        call.all("team-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project),
+    ))
 }
 
 /// Only those whose membership is active today.
@@ -71,11 +75,13 @@ pub(crate) fn members(call: &Call<'_>) -> Answer {
     let today = clock::date(call.today());
     let active = |membership: &&Record| {
         let date = |key| membership.value.get(key).and_then(Value::as_str);
-        date("from").is_none_or(|from| from <= today.as_str()) && date("inclusiveTo").is_none_or(|to| to >= today.as_str())
+        date("from").is_none_or(|from| from <= today.as_str())
+            && date("inclusiveTo").is_none_or(|to| to >= today.as_str())
     };
     let item = |membership: &Record| {
         let at = format!("teams/{}/members/{}", team.id, member(membership));
-        let memberships = Obj::at(format!("{at}/memberships")).raw("active", without_text_members(membership)).end();
+        let memberships =
+            Obj::at(format!("{at}/memberships")).raw("active", without_text_members(membership)).end();
         Obj::new()
             .link("team", format!("teams/{}", team.id))
             .raw("member", &membership.value["member"])
@@ -97,7 +103,8 @@ fn without_text_members(membership: &Record) -> String {
 
 pub(crate) fn memberships_search(call: &Call<'_>) -> Answer {
     let (accounts, roles, teams) = (call.list("accountIds"), call.list("roleIds"), call.list("teamIds"));
-    let within = |list: &Option<Vec<String>>, text: String| list.as_ref().is_none_or(|list| list.contains(&text));
+    let within =
+        |list: &Option<Vec<String>>, text: String| list.as_ref().is_none_or(|list| list.contains(&text));
     let matches = |m: &&Record| {
         within(&accounts, member(m).to_owned())
             && within(&roles, m.value["role"]["id"].to_string())
@@ -113,7 +120,8 @@ pub(crate) fn memberships_of_team(call: &Call<'_>) -> Answer {
 pub(crate) fn program_teams(call: &Call<'_>) -> Answer {
     let program = call.record("programs", "Program")?;
     let teams = program.value["teams"]["values"].as_array();
-    let teams: Vec<String> = teams.map(|teams| teams.iter().map(Value::to_string).collect()).unwrap_or_default();
+    let teams: Vec<String> =
+        teams.map(|teams| teams.iter().map(Value::to_string).collect()).unwrap_or_default();
     call.p0(teams.iter().map(String::as_str))
 }
 
@@ -156,9 +164,11 @@ pub(crate) fn team_generic_resources(call: &Call<'_>) -> Answer {
 
 pub(crate) fn team_generic_resource(call: &Call<'_>) -> Answer {
     let team = call.param(0);
-    let member = call.site.tables.of("team-generic-resources", team).find(|member| member.id == call.param(1));
+    let member =
+        call.site.tables.of("team-generic-resources", team).find(|member| member.id == call.param(1));
     let member = member.ok_or_else(|| missing("Generic resource"))?;
-    let resource = call.site.tables.find("generic-resources", &member.id).ok_or_else(|| missing("Generic resource"))?;
+    let resource =
+        call.site.tables.find("generic-resources", &member.id).ok_or_else(|| missing("Generic resource"))?;
     let text = Obj::new()
         .text("self", &call.url(&[]))
         .text("assignedToTeamAt", resource.str("createdAt"))
@@ -172,18 +182,31 @@ pub(crate) fn team_generic_resource(call: &Call<'_>) -> Answer {
 pub(crate) fn skills(call: &Call<'_>) -> Answer {
     let (ids, query) = (call.list("id"), call.one("query"));
     let matches = |skill: &&Record| {
-        ids.as_ref().is_none_or(|ids| ids.contains(&skill.id)) && query.is_none_or(|query| skill.str("name").contains(query))
+        ids.as_ref().is_none_or(|ids| ids.contains(&skill.id))
+            && query.is_none_or(|query| skill.str("name").contains(query))
     };
     call.p1(texts(call.all("skills").iter().filter(matches)))
 }
 
 pub(crate) fn skill_assignments(call: &Call<'_>) -> Answer {
-    let assignees = call.body.get("assignees").and_then(Value::as_array).ok_or_else(|| bad("assignees must not be null"))?;
+    let assignees = call
+        .body
+        .get("assignees")
+        .and_then(Value::as_array)
+        .ok_or_else(|| bad("assignees must not be null"))?;
     let wanted: Vec<String> = assignees
         .iter()
-        .map(|one| format!("{}/{}", one["assigneeType"].as_str().unwrap_or(""), one["assigneeId"].as_str().unwrap_or("")))
+        .map(|one| {
+            format!(
+                "{}/{}",
+                one["assigneeType"].as_str().unwrap_or(""),
+                one["assigneeId"].as_str().unwrap_or("")
+            )
+        })
         .collect();
-    call.p1(texts(call.all("skill-assignments").iter().filter(|assignment| wanted.contains(&assignment.parent))))
+    call.p1(texts(
+        call.all("skill-assignments").iter().filter(|assignment| wanted.contains(&assignment.parent)),
+    ))
 }
 
 pub(crate) fn skills_of(call: &Call<'_>) -> Answer {

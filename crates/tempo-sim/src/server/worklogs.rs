@@ -72,7 +72,8 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
 
 pub(crate) fn search(call: &Call<'_>) -> Answer {
     let worklogs = &call.site.worklogs;
-    let authors = call.list("authorIds").map(|ids| ids.iter().filter_map(|id| worklogs.author_number(id)).collect());
+    let authors =
+        call.list("authorIds").map(|ids| ids.iter().filter_map(|id| worklogs.author_number(id)).collect());
     let mut order: Vec<Order> = Vec::new();
     for one in call.body.get("orderBy").and_then(Value::as_array).into_iter().flatten() {
         let descending = match one["order"].as_str() {
@@ -106,7 +107,9 @@ pub(crate) fn of_team(call: &Call<'_>) -> Answer {
     let team = call.record("teams", "Team")?;
     let members = call.site.tables.of("team-memberships", &team.id);
     let authors = members
-        .filter_map(|membership| call.site.worklogs.author_number(membership.value["member"]["accountId"].as_str()?))
+        .filter_map(|membership| {
+            call.site.worklogs.author_number(membership.value["member"]["accountId"].as_str()?)
+        })
         .collect();
     serve(call, Search { authors: Some(authors), ..common(call)? })
 }
@@ -179,9 +182,14 @@ pub(crate) fn id_pair(worklogs: &Worklogs, slot: u32, now_ms: i64) -> Option<Str
 
 /// Ids that are unknown are dropped from the answer.
 fn id_map(call: &Call<'_>, list: &str, find: impl Fn(i64) -> Option<u32>) -> Answer {
-    let given = call.body.get(list).and_then(Value::as_array).ok_or_else(|| bad(format!("{list} must not be null")))?;
+    let given = call
+        .body
+        .get(list)
+        .and_then(Value::as_array)
+        .ok_or_else(|| bad(format!("{list} must not be null")))?;
     let slots = given.iter().filter_map(|id| find(id.as_i64()?));
-    let pairs: Vec<String> = slots.filter_map(|slot| id_pair(&call.site.worklogs, slot, call.now_ms)).collect();
+    let pairs: Vec<String> =
+        slots.filter_map(|slot| id_pair(&call.site.worklogs, slot, call.now_ms)).collect();
     call.p1(pairs.iter().map(String::as_str))
 }
 

@@ -100,7 +100,8 @@ fn fill(facts: &Facts, random: &mut Random, wanted: usize, skip: Option<i32>, ro
 /// Vacation weeks, and the years after someone left.
 fn away(facts: &Facts, person: usize, day: i32, removed: bool) -> bool {
     let week = (day + 3).div_euclid(7);
-    (removed && day > facts.first_day + facts.sizes.days as i32 / 2) || mix(week as u64 ^ ((person as u64) << 32)).is_multiple_of(12)
+    (removed && day > facts.first_day + facts.sizes.days as i32 / 2)
+        || mix(week as u64 ^ ((person as u64) << 32)).is_multiple_of(12)
 }
 
 fn fresh(facts: &Facts, random: &mut Random, day: i32, author: u32) -> Row {
@@ -187,7 +188,9 @@ mod tests {
         let of_day = worklogs.rows.iter().filter(|row| row.day == crowd_day(&facts)).count();
         assert_eq!(of_day, CROWD);
         let mut most = 0;
-        for run in worklogs.index(Key::Updated).chunk_by(|a, b| worklogs.row(*a).updated == worklogs.row(*b).updated) {
+        for run in
+            worklogs.index(Key::Updated).chunk_by(|a, b| worklogs.row(*a).updated == worklogs.row(*b).updated)
+        {
             most = most.max(run.len());
         }
         assert!(most > 5_000, "{most}");

@@ -4,13 +4,33 @@ use super::{EXTRA, NO_ISSUE_ID, NO_UTC, NONE, Row, Worklogs};
 use crate::clock::{self, DAY};
 
 const DOING: &[&str] = &[
-    "Investigated", "Fixed", "Reviewed", "Discussed", "Prepared", "Documented", "Refactored", "Tested", "Deployed", "Planned",
+    "Investigated",
+    "Fixed",
+    "Reviewed",
+    "Discussed",
+    "Prepared",
+    "Documented",
+    "Refactored",
+    "Tested",
+    "Deployed",
+    "Planned",
 ];
 const WHAT: &[&str] = &[
-    "queue lag", "the login flow", "invoice export", "flaky tests", "the release", "customer onboarding", "search relevance",
-    "a memory leak", "the retention policy", "access rights", "sprint goals", "the audit report",
+    "queue lag",
+    "the login flow",
+    "invoice export",
+    "flaky tests",
+    "the release",
+    "customer onboarding",
+    "search relevance",
+    "a memory leak",
+    "the retention policy",
+    "access rights",
+    "sprint goals",
+    "the audit report",
 ];
-const WHERE: &[&str] = &["", " on staging", " with the customer", " after the incident", " for the Q3 review", " (follow-up)"];
+const WHERE: &[&str] =
+    &["", " on staging", " with the customer", " after the incident", " for the Q3 review", " (follow-up)"];
 /// JSON text, not strings: the escapes are served as they stand here.
 const ODD: &[&str] = &[
     "Caf\\u00e9 review \\ud83d\\ude80 of caf\\u00e9",
@@ -173,13 +193,24 @@ mod tests {
         for seed in 0..400_u32 {
             let start = if seed.is_multiple_of(7) { NONE } else { 28_800 };
             let account = if seed.is_multiple_of(3) { NONE } else { 0 };
-            let row = Row { id: i64::from(seed) + 1, seed, start, account, author, flags: (seed % 8) as u8, ..Row::default() };
+            let row = Row {
+                id: i64::from(seed) + 1,
+                seed,
+                start,
+                account,
+                author,
+                flags: (seed % 8) as u8,
+                ..Row::default()
+            };
             let slot = worklogs.insert(row);
             let value: serde_json::Value = serde_json::from_str(&worklogs.json(slot)).unwrap();
             assert_eq!(value["tempoWorklogId"], seed + 1);
             assert_eq!(value["issue"].get("id").is_none(), seed % 2 == 1);
             assert_eq!(value.get("startTime").is_none(), seed % 7 == 0);
         }
-        assert!(worklogs.json(6).contains("-Z") || worklogs.json(8).contains("startDateTimeUtc\":\"1970-01-01T06:00:00Z"));
+        assert!(
+            worklogs.json(6).contains("-Z")
+                || worklogs.json(8).contains("startDateTimeUtc\":\"1970-01-01T06:00:00Z")
+        );
     }
 }

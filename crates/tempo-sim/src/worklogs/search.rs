@@ -59,7 +59,11 @@ impl Worklogs {
             Key::Id => !dated && search.updated_from.is_none(),
         };
         if !(simple && by_index) {
-            let candidates = if search.updated_from.is_some() && (!dated || since.len() < in_range.len()) { since } else { in_range };
+            let candidates = if search.updated_from.is_some() && (!dated || since.len() < in_range.len()) {
+                since
+            } else {
+                in_range
+            };
             return self.sorted_page(candidates, search);
         }
         let slots = match first {
@@ -78,9 +82,12 @@ impl Worklogs {
                 search.from.map(|from| index.partition_point(|slot| self.row(*slot).day < from)),
                 search.to.map(|to| index.partition_point(|slot| self.row(*slot).day <= to)),
             ),
-            Key::Updated => {
-                (search.updated_from.map(|from| index.partition_point(|slot| i64::from(self.row(*slot).updated) < from)), None)
-            }
+            Key::Updated => (
+                search
+                    .updated_from
+                    .map(|from| index.partition_point(|slot| i64::from(self.row(*slot).updated) < from)),
+                None,
+            ),
             Key::Id => (None, None),
         };
         let low = low.unwrap_or(0);
@@ -112,7 +119,8 @@ impl Worklogs {
     }
 
     fn sorted_page(&self, candidates: &[u32], search: &Search) -> (Vec<u32>, bool) {
-        let mut slots: Vec<u32> = candidates.iter().copied().filter(|slot| self.matches(*slot, search)).collect();
+        let mut slots: Vec<u32> =
+            candidates.iter().copied().filter(|slot| self.matches(*slot, search)).collect();
         slots.sort_unstable_by(|a, b| self.compare(*a, *b, &search.order));
         let total = slots.len();
         let page = slots.into_iter().skip(search.offset).take(search.limit).collect();
@@ -148,7 +156,13 @@ mod tests {
         let mut worklogs = Worklogs::default();
         for id in 1..=10_i64 {
             let updated = 100 + (id * 7 % 4) as u32;
-            worklogs.rows.push(Row { id, day: (id * 3 % 5) as i32, updated, project: id % 2, ..Row::default() });
+            worklogs.rows.push(Row {
+                id,
+                day: (id * 3 % 5) as i32,
+                updated,
+                project: id % 2,
+                ..Row::default()
+            });
         }
         worklogs.reindex();
         worklogs
@@ -171,9 +185,13 @@ mod tests {
             &[(Key::Start, true)],
         ];
         for order in orders {
-            for (from, updated_from) in [(None, None), (Some(2), None), (None, Some(102)), (Some(1), Some(101))] {
-                let search = Search { from, updated_from, order: order.to_vec(), limit: 10, ..Search::default() };
-                let mut expect: Vec<u32> = worklogs.by_id.iter().copied().filter(|s| worklogs.matches(*s, &search)).collect();
+            for (from, updated_from) in
+                [(None, None), (Some(2), None), (None, Some(102)), (Some(1), Some(101))]
+            {
+                let search =
+                    Search { from, updated_from, order: order.to_vec(), limit: 10, ..Search::default() };
+                let mut expect: Vec<u32> =
+                    worklogs.by_id.iter().copied().filter(|s| worklogs.matches(*s, &search)).collect();
                 expect.sort_by(|a, b| worklogs.compare(*a, *b, order));
                 let expect: Vec<i64> = expect.iter().map(|slot| worklogs.row(*slot).id).collect();
                 assert_eq!(ids(&worklogs, &search), expect, "{order:?}");
@@ -192,7 +210,12 @@ mod tests {
             seen.extend(ids(&worklogs, &search));
         }
         assert_eq!(seen, ids(&worklogs, &Search { limit: 10, ..Search::default() }));
-        let hidden = Search { limit: 10, hidden_projects: vec![1], order: vec![(Key::Id, false)], ..Search::default() };
+        let hidden = Search {
+            limit: 10,
+            hidden_projects: vec![1],
+            order: vec![(Key::Id, false)],
+            ..Search::default()
+        };
         assert_eq!(ids(&worklogs, &hidden), [2, 4, 6, 8, 10]);
     }
 }
