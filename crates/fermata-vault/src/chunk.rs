@@ -10,7 +10,7 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use bytes::Bytes;
 use fermata_core::checkpoint::Open;
-use fermata_core::manifest::{Chunk, Manifest};
+use fermata_core::manifest::Chunk;
 use fermata_core::names::Tenant;
 use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
@@ -44,7 +44,7 @@ pub struct OpenChunk {
     unlogged: Open,
 }
 
-/// Chunks that are in the store already, by the id of their records.
+/// Chunks that are in the store already, by the id of their records; see [`Vault::known`].
 #[derive(Clone, Debug, Default)]
 pub struct Known(HashMap<String, Chunk>);
 
@@ -135,13 +135,12 @@ impl OpenChunk {
     }
 }
 
-impl Known {
-    /// The chunks of a snapshot of the same tenant.
-    pub fn of(manifest: &Manifest) -> Self {
-        let named = manifest
-            .chunks()
+impl<'a> FromIterator<&'a Chunk> for Known {
+    fn from_iter<I: IntoIterator<Item = &'a Chunk>>(chunks: I) -> Self {
+        let ids = chunks
+            .into_iter()
             .filter_map(|chunk| Some((name_parts(&chunk.name)?.0.to_owned(), chunk.clone())));
-        Self(named.collect())
+        Self(ids.collect())
     }
 }
 

@@ -193,3 +193,30 @@ fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error as a folder gives it: the system's, two levels down.
+    fn check(number: i32, expect: &str) {
+        #[derive(Debug, thiserror::Error)]
+        #[error("unable to copy data to file")]
+        struct Unable(#[source] io::Error);
+        let source = Box::new(Unable(io::Error::from_raw_os_error(number)));
+        let error =
+            VaultError::of(&Path::from("x"), StoreError::Generic { store: "LocalFileSystem", source });
+        assert_eq!(error.to_string(), expect);
+        assert_eq!(error.is_transient(), matches!(error, VaultError::Store { .. }));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_system_says_is_what_an_operator_reads() {
+        check(28, "the store is full: x was not written");
+        check(122, "the store is full: x was not written");
+        check(30, "the store is read-only: x was not written");
+        check(13, "the store refuses access to x");
+        check(5, "the store failed at x");
+    }
+}

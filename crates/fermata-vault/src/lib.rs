@@ -15,6 +15,7 @@ mod seal;
 mod settings;
 mod snapshots;
 mod store;
+mod stored;
 mod vault;
 mod verify;
 

@@ -230,13 +230,18 @@ impl Replay {
             let out = |why: &str| Halt::LeftOut(LeftOut { event: name, why: why.to_owned() });
             let stored = found.map_err(Halt::Fatal)?.ok_or_else(|| out("it is listed and not there"))?;
             let (event, body) = decode(vault, &name, &stored).map_err(out)?;
-            match self.state.clone().next(&event) {
+            match std::mem::take(&mut self.state).next(&event) {
                 Ok(state) => self.state = state,
                 // Another release is at work on this job; leaving its events out would be working against it.
                 Err(IllegalEvent::Format { schema, .. }) => {
                     return Err(Halt::Fatal(VaultError::Newer { key: key.to_string(), schema }));
                 }
-                Err(illegal) => return Err(out(&illegal.to_string())),
+                Err(illegal) => {
+                    let halt = out(&illegal.to_string());
+                    drop(events);
+                    *self = Self::default();
+                    return Err(halt);
+                }
             }
             self.chain.push(name);
             self.keep_frames(name, &event, &body);

@@ -18,6 +18,8 @@ use crate::vault::nonce;
 
 /// Writers that race for one name.
 const RACERS: usize = 8;
+/// Attempts of the first create: a store that only hiccuped is not one that lacks conditions.
+const CREATES: u32 = 2;
 /// Races. Every racy store that was measured lost its first or second.
 const ROUNDS: u32 = 4;
 
@@ -67,17 +69,20 @@ async fn ask(door: &Door, folder: &Path) -> Result<Probe, VaultError> {
 
 /// Whether the second of two creates is refused and the first stands.
 async fn alone(door: &Door, key: &Path) -> Result<bool, VaultError> {
-    match create(door, key, "first").await {
-        Ok(()) => {}
-        Err(refused) => {
-            // Either conditions are not supported, or nothing can be written here at all.
-            door.put(key, Bytes::from_static(b"plain")).await?;
-            // Written, and the conditional write of something else before it was not: unsupported.
-            return match door.get(key).await?.as_ref() {
-                b"plain" => Ok(false),
-                _ => Err(VaultError::of(key, refused)),
-            };
+    let mut failed = None;
+    for _ in 0..CREATES {
+        failed = match create(door, key, "first").await {
+            // The second try may find what the first wrote.
+            Ok(()) | Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => None,
+            Err(error) => Some(error),
+        };
+        if failed.is_none() {
+            break;
         }
+    }
+    if failed.is_some() {
+        // Either conditions are not supported here, or nothing can be written at all.
+        return door.put(key, Bytes::from_static(b"plain")).await.map(|()| false);
     }
     let refused = create(door, key, "second").await.is_err();
     Ok(refused && door.get(key).await? == "first")

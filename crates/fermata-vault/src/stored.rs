@@ -1,0 +1,64 @@
+//! Which chunks a listing shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fermata_core::manifest::{Chunk, Manifest};
+use futures::TryStreamExt;
+
+use crate::chunk::{Known, name_parts};
+use crate::error::VaultError;
+use crate::layout;
+use crate::vault::Vault;
+use crate::verify::Flaw;
+
+/// Names and sizes of stored chunks, by the id of their records.
+#[derive(Default)]
+pub(crate) struct Stored(BTreeMap<String, BTreeMap<String, u64>>);
+
+impl Stored {
+    fn with_id(&self, chunk: &Chunk) -> Option<&BTreeMap<String, u64>> {
+        name_parts(&chunk.name).and_then(|(id, _)| self.0.get(id))
+    }
+
+    /// What a listing shows to be wrong with a chunk.
+    pub(crate) fn flaw(&self, chunk: &Chunk) -> Option<Flaw> {
+        if name_parts(&chunk.name).is_none() {
+            return Some(Flaw::Name);
+        }
+        match self.with_id(chunk).and_then(|names| names.get(&chunk.name)) {
+            None => Some(Flaw::Missing),
+            Some(found) if *found != chunk.stored => Some(Flaw::Size { found: *found, named: chunk.stored }),
+            Some(_) => None,
+        }
+    }
+
+    /// Another object with the same records, as another worker or an earlier run stored them.
+    pub(crate) fn twin(&self, chunk: &Chunk) -> Option<&str> {
+        self.with_id(chunk)?.keys().map(String::as_str).find(|name| *name != chunk.name)
+    }
+}
+
+impl Vault {
+    /// The chunks of a snapshot that are in the store, so that the next one of the tenant need not store
+    /// them again. One that got lost is not among them, and so comes back.
+    pub async fn known(&self, manifest: &Manifest) -> Result<Known, VaultError> {
+        let stored = self.stored(manifest).await?;
+        Ok(manifest.chunks().filter(|chunk| stored.flaw(chunk).is_none()).collect())
+    }
+
+    /// What the store lists of the chunks that a manifest names, and of others with the same records.
+    pub(crate) async fn stored(&self, manifest: &Manifest) -> Result<Stored, VaultError> {
+        let folder = layout::chunks(&manifest.tenant);
+        let wanted: BTreeSet<&str> =
+            manifest.chunks().filter_map(|chunk| name_parts(&chunk.name)).map(|(id, _)| id).collect();
+        let mut listing = self.door().store.list(Some(&folder));
+        let mut stored = Stored::default();
+        while let Some(found) = listing.try_next().await.map_err(|error| VaultError::of(&folder, error))? {
+            let Some(name) = found.location.filename() else { continue };
+            if let Some((id, _)) = name_parts(name).filter(|(id, _)| wanted.contains(id)) {
+                stored.0.entry(id.to_owned()).or_default().insert(name.to_owned(), found.size);
+            }
+        }
+        Ok(stored)
+    }
+}

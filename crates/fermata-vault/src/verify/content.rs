@@ -1,0 +1,98 @@
+//! Whether a chunk's bytes are the records that its name and the manifest say.
+
+use std::io;
+
+use bytes::Bytes;
+use fermata_core::manifest::Chunk;
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
+
+use super::Flaw;
+use crate::chunk::{self, name_parts};
+use crate::vault::Vault;
+
+/// What the decompressed bytes of a chunk are.
+#[derive(Default)]
+struct Content {
+    hash: [u8; 32],
+    records: u64,
+    bytes: u64,
+    /// The first record that is no JSON object, from 1.
+    malformed: Option<u64>,
+    /// Why reading stopped before the end.
+    broken: Option<String>,
+}
+
+impl Vault {
+    /// The flaws of a chunk's bytes, and what can be had of them if there are any.
+    pub(super) fn check_bytes(&self, stored: Bytes, chunk: &Chunk) -> (Vec<Flaw>, Option<String>) {
+        let mut flaws = Vec::new();
+        if stored.len() as u64 != chunk.stored {
+            flaws.push(Flaw::Size { found: stored.len() as u64, named: chunk.stored });
+        }
+        if !chunk::is_intact(&chunk.name, &stored) {
+            flaws.push(Flaw::Hash);
+        }
+        let content = match self.content(stored, chunk.bytes) {
+            Ok(content) => content,
+            Err(error) => {
+                flaws.push(Flaw::Unreadable(error.to_string()));
+                return (flaws, None);
+            }
+        };
+        if let Some(record) = content.malformed {
+            flaws.push(Flaw::Record(record));
+        }
+        match content.broken {
+            Some(error) => flaws.push(Flaw::Unreadable(error)),
+            None => flaws.extend(self.compare(&content, chunk)),
+        }
+        let salvage = format!("its first {} of {} records can be read", content.records, chunk.records);
+        (flaws, Some(salvage))
+    }
+
+    fn compare(&self, content: &Content, chunk: &Chunk) -> Vec<Flaw> {
+        let counted = [("records", content.records, chunk.records), ("bytes", content.bytes, chunk.bytes)];
+        let mut flaws: Vec<Flaw> = counted
+            .into_iter()
+            .filter(|(_, found, named)| found != named)
+            .map(|(of, found, named)| Flaw::Count { of, found, named })
+            .collect();
+        let id = name_parts(&chunk.name).map(|(id, _)| id.to_owned());
+        if self.naming().is_some_and(|key| Some(key.id(&content.hash)) != id) {
+            flaws.push(Flaw::Id);
+        }
+        flaws
+    }
+
+    fn content(&self, stored: Bytes, says: u64) -> io::Result<Content> {
+        let mut reader = self.decode(stored, says)?;
+        let (mut hash, mut line) = (Sha256::new(), Vec::new());
+        let mut content = Content::default();
+        loop {
+            line.clear();
+            match io::BufRead::read_until(&mut reader, b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    content.broken = Some(error.to_string());
+                    break;
+                }
+            }
+            hash.update(&line);
+            content.bytes += line.len() as u64;
+            let whole = line.ends_with(b"\n");
+            content.records += u64::from(whole);
+            if content.malformed.is_none() && !(whole && is_object(&line)) {
+                content.malformed = Some(content.records + u64::from(!whole));
+            }
+        }
+        content.hash = hash.finalize().into();
+        Ok(content)
+    }
+}
+
+fn is_object(line: &[u8]) -> bool {
+    line.first() == Some(&b'{')
+        && std::str::from_utf8(line).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+}
