@@ -102,7 +102,8 @@ fn complain(error: &dyn std::error::Error) -> ExitCode {
     let mut message = format!("tempo-sim: {error}");
     let mut source = error.source();
     while let Some(error) = source {
-        message += &format!(": {error}");
+        message.push_str(": ");
+        message.push_str(&error.to_string());
         source = error.source();
     }
     // Nothing is left to tell it to.
@@ -120,12 +121,11 @@ async fn main() -> ExitCode {
         Ok(sim) => sim,
         Err(error) => return complain(&error),
     };
-    let mut lines = format!("{}\n", sim.base_url());
-    for (number, tenant) in (1..).zip(sim.tenants()) {
-        lines += &format!("{tenant} {}\n", sim.token(number));
-    }
+    let mut lines = vec![sim.base_url().to_owned()];
+    lines.extend((1..).zip(sim.tenants()).map(|(number, tenant)| format!("{tenant} {}", sim.token(number))));
+    let text = lines.join("\n") + "\n";
     // A reader that went away does not stop the simulator.
-    let _ = std::io::stdout().write_all(lines.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
     if let Err(error) = told_to_stop().await {
         return complain(&error);
     }

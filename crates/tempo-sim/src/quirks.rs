@@ -47,6 +47,7 @@ pub enum QuotaPer {
 /// The switches; `POST /_sim/quirks` takes any subset of the fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "they are switches, each by itself")]
 pub struct Quirks {
     /// A maximum `limit` for every endpoint, below the documented ones; `None` keeps those (5,000; audit 1,000).
     pub limit_max: Option<u32>,

@@ -1,12 +1,12 @@
 //! A seeded stream of numbers, so that one seed gives one site on every machine.
 //!
-//! Promises the same sequence for the same seed for ever (SplitMix64). Refuses to be used where secrecy matters.
+//! Promises the same sequence for the same seed for ever (`SplitMix64`). Refuses to be used where secrecy matters.
 
-/// A SplitMix64 generator.
+/// A `SplitMix64` generator.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
-/// Scrambles one number into another; the step that SplitMix64 is made of.
+/// Scrambles one number into another; the step that `SplitMix64` is made of.
 pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

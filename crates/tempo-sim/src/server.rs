@@ -186,7 +186,7 @@ fn answer(
     let Ok(body) = body else {
         return Out::refusal(400, "Unexpected character in the body: not JSON", quirks);
     };
-    let state = read(&tenant.state);
+    let state = read(tenant.state());
     let call = Call {
         site: &state.site,
         grant,

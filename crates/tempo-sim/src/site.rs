@@ -51,7 +51,7 @@ impl Sizes {
     pub fn for_worklogs(worklogs: usize) -> Self {
         Self {
             worklogs,
-            users: (worklogs / 1_700).clamp(12, 600),
+            users: (worklogs / 1_700).clamp(if worklogs < 1_000 { 6 } else { 12 }, 600),
             teams: (worklogs / 20_000).clamp(3, 40),
             accounts: (worklogs / 3_000).clamp(14, 300),
             customers: (worklogs / 10_000).clamp(6, 80),

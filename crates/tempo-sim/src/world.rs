@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,18 +19,31 @@ use crate::schedule::{Running, Schedule};
 use crate::script::Step;
 use crate::tokens::Tokens;
 
+/// How a tenant's site is made, when it is first asked for.
+pub(crate) type Maker = Box<dyn Fn() -> State + Send + Sync>;
+
 /// One tenant.
-#[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
-    pub(crate) state: RwLock<State>,
+    state: OnceLock<RwLock<State>>,
+    maker: Maker,
     /// Data requests served.
     pub(crate) requests: AtomicU64,
     pub(crate) schedules: Mutex<Vec<Running>>,
 }
 
+impl Tenant {
+    pub(crate) fn new(name: String, maker: Maker) -> Self {
+        Self { name, state: OnceLock::new(), maker, requests: AtomicU64::new(0), schedules: Mutex::default() }
+    }
+
+    /// The site and its changes.
+    pub(crate) fn state(&self) -> &RwLock<State> {
+        self.state.get_or_init(|| RwLock::new((self.maker)()))
+    }
+}
+
 /// The whole simulator.
-#[derive(Debug)]
 pub(crate) struct World {
     pub(crate) tenants: Vec<Tenant>,
     pub(crate) clock: Clock,
@@ -88,7 +101,7 @@ impl World {
     pub(crate) fn mutate(&self, tenant: &str, mutations: &[Mutation]) -> Result<Vec<String>, MutateError> {
         let tenant = self.tenant(tenant).ok_or_else(|| MutateError::Tenant(tenant.to_owned()))?;
         let quirks = read(&self.quirks).clone();
-        let mut state = write(&tenant.state);
+        let mut state = write(tenant.state());
         let mut ids = Vec::new();
         for mutation in mutations {
             let after_request = tenant.requests.load(Ordering::SeqCst);

@@ -73,7 +73,7 @@ fn plan(making: &mut Making, n: usize) -> String {
         })
         .text("effortPersistenceType", if by_total { "TOTAL_SECONDS" } else { "SECONDS_PER_DAY" })
         .raw("includeNonWorkingDays", n % 11 == 2)
-        .maybe((n % 3 != 0).then_some("Résumé \u{2192} rollout\twave"), |o, text| {
+        .maybe((!n.is_multiple_of(3)).then_some("Résumé \u{2192} rollout\twave"), |o, text| {
             o.text("description", text)
         })
         .text("syncSource", if n % 10 == 9 { "JIRA_ISSUE" } else { "NONE" })
@@ -93,7 +93,7 @@ fn flex_plan(facts: &Facts, n: usize) -> String {
             o.raw("issueId", issue)
         })
         .text("title", ["Migration", "Umzug \u{1f4e6}", "Q3 \"stretch\""][n % 3])
-        .maybe((n % 5 == 0).then_some("As discussed"), |o, text| o.text("description", text))
+        .maybe(n.is_multiple_of(5).then_some("As discussed"), |o, text| o.text("description", text))
         .text("startDate", &clock::date(first))
         .text("endDate", &clock::date(first + 14))
         .raw("plannedSeconds", 36_000 * (1 + n))

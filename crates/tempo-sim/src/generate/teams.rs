@@ -115,7 +115,7 @@ fn memberships(making: &mut Making, n: usize) {
 fn links(making: &mut Making, n: usize) {
     let facts = making.facts;
     let team_id = facts.teams[n].id;
-    for place in 0..1 + n % 3 {
+    for place in 0..=n % 3 {
         let id = 40 + (n * 3 + place) as i64;
         let board = place == 2;
         let scope_id =
@@ -146,7 +146,7 @@ fn permission_roles(making: &mut Making) {
             .raw("editable", editable)
             .raw(
                 "permissions",
-                permissions(&["permissions.worklog.view", "permissions.plan.view"][..1 + id % 2]),
+                permissions(&["permissions.worklog.view", "permissions.plan.view"][..=id % 2]),
             )
             .raw("permittedUsers", array((0..id % 3).map(|n| facts.person(n + id))))
     };
@@ -203,7 +203,7 @@ fn skills(making: &mut Making) {
         making.tables.add("skills", "", skill(n));
     }
     let mut assign = |assignee: &str, kind: &str, n: usize| {
-        let skills = array((0..1 + n % 3).map(|place| skill((n + place) % count)));
+        let skills = array((0..=n % 3).map(|place| skill((n + place) % count)));
         let text = Obj::at(format!("skill-assignments/{assignee}/{kind}"))
             .text("assigneeId", assignee)
             .text("assigneeType", kind)

@@ -19,7 +19,7 @@ pub(crate) fn search(call: &Call<'_>) -> Answer {
         among(ids.as_ref(), &account.id)
             && among(keys.as_ref(), account.str("key"))
             && among(statuses.as_ref(), account.str("status"))
-            && global.is_none_or(|global| account.value["global"] == global)
+            && global.is_none_or(|global| account.value()["global"] == global)
     };
     call.p1(texts(call.all("accounts").iter().filter(matches)))
 }
@@ -32,9 +32,7 @@ pub(crate) fn links(call: &Call<'_>) -> Answer {
 
 pub(crate) fn links_of_project(call: &Call<'_>) -> Answer {
     let project = call.param(0);
-    call.p0(texts(
-        call.all("account-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project),
-    ))
+    call.p0(texts(call.all("account-links").iter().filter(|link| link.names("/scope/id", project))))
 }
 
 pub(crate) fn categories(call: &Call<'_>) -> Answer {
@@ -59,6 +57,6 @@ pub(crate) fn customers_search(call: &Call<'_>) -> Answer {
 
 pub(crate) fn customer_accounts(call: &Call<'_>) -> Answer {
     let customer = call.record("customers", "Customer")?;
-    let of_it = |account: &&Record| account.value["customer"]["id"].to_string() == customer.id;
+    let of_it = |account: &&Record| account.names("/customer/id", &customer.id);
     call.p1(texts(call.all("accounts").iter().filter(of_it)))
 }

@@ -2,6 +2,8 @@
 //!
 //! Numbers follow from the user and the period, not from worklogs, so that they hold still while worklogs change.
 
+use serde::Deserialize;
+
 use super::call::{Answer, Call, bad, json, missing, texts};
 use crate::clock;
 use crate::random::mix;
@@ -101,6 +103,19 @@ pub(crate) fn waiting(call: &Call<'_>) -> Answer {
     call.p0(all.iter().map(String::as_str).filter(|text| text.contains("\"IN_REVIEW\"")))
 }
 
+/// What the log is searched by.
+#[derive(Default, Deserialize)]
+struct LogEntry<'a> {
+    #[serde(borrow, default)]
+    status: LogStatus<'a>,
+}
+
+#[derive(Default, Deserialize)]
+struct LogStatus<'a> {
+    #[serde(rename = "updatedAt", default)]
+    updated_at: &'a str,
+}
+
 pub(crate) fn log(call: &Call<'_>) -> Answer {
     let from = call.instant("updatedFrom")?;
     let oldest = call.now() - LOG_DAYS_MAX * clock::DAY;
@@ -110,7 +125,8 @@ pub(crate) fn log(call: &Call<'_>) -> Answer {
     let from = from.unwrap_or(oldest);
     let users = call.list("userAccountIds");
     let rows = call.all("timesheet-approval-log").iter().enumerate().filter(|(_, row)| {
-        let updated = row.value["status"]["updatedAt"].as_str().and_then(clock::parse_instant).unwrap_or(0);
+        let entry: LogEntry = serde_json::from_str(&row.text).unwrap_or_default();
+        let updated = clock::parse_instant(entry.status.updated_at).unwrap_or(0);
         updated >= from && users.as_ref().is_none_or(|users| users.contains(&row.parent))
     });
     call.p3(50, 5_000, rows.map(|(place, row)| (place, &*row.text)))
@@ -177,7 +193,7 @@ pub(crate) fn labor_costs(call: &Call<'_>) -> Answer {
     let member = call.one("teamMemberId").ok_or_else(|| bad("The parameter 'teamMemberId' is required"))?;
     let rows = call.site.tables.of("project-labor-actuals", &project.id).filter(|row| {
         let day = clock::parse_date(row.str("date")).unwrap_or(0);
-        (from..=to).contains(&day) && row.value["user"]["id"] == member
+        (from..=to).contains(&day) && row.value()["user"]["id"] == member
     });
     let at = format!("{API}/projects/{}/time-approvals/labor-costs", project.id);
     json(Obj::new().text("self", &at).raw("results", array(texts(rows))).end())

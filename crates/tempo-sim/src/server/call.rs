@@ -58,6 +58,7 @@ pub(crate) fn missing(what: &str) -> Refusal {
 }
 
 /// 200 with this JSON.
+#[allow(clippy::unnecessary_wraps, reason = "it is what handlers return")]
 pub(crate) fn json(text: impl Into<Vec<u8>>) -> Answer {
     Ok(Reply::Json(text.into()))
 }

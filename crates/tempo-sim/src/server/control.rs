@@ -122,7 +122,7 @@ fn mutate(world: &World, body: &[u8]) -> Done {
 fn history(world: &World, tenant: &str, entity: &str) -> Done {
     let tenant =
         world.tenant(tenant).ok_or_else(|| format!("unknown tenant {tenant:?}: give ?tenant=sim-1"))?;
-    let state = read(&tenant.state);
+    let state = read(tenant.state());
     let changes: Vec<_> =
         state.history.iter().filter(|change| entity.is_empty() || change.entity == entity).collect();
     shown(&changes)
@@ -134,7 +134,7 @@ fn truth(world: &World, tenant: &str, entity: &str) -> Done {
     if !ENTITIES.contains(&entity) {
         return Err(format!("unknown entity {entity:?}: give ?entity=worklogs"));
     }
-    let lines = read(&tenant.state).site.truth(entity, &TruthWindow::default());
+    let lines = read(tenant.state()).site.truth(entity, &TruthWindow::default());
     let mut out = Out::json(200, &lines.join("\n"));
     out.content_type = "application/x-ndjson".into();
     Ok(out)

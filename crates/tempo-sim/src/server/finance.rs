@@ -74,7 +74,7 @@ pub(crate) fn global_rates(call: &Call<'_>) -> Answer {
 
 pub(crate) fn global_rates_of_role(call: &Call<'_>) -> Answer {
     let mut rates = call.site.tables.of("global-rates", category(call)?);
-    match rates.find(|rate| rate.value["roleId"].to_string() == call.param(0)) {
+    match rates.find(|rate| rate.names("/roleId", call.param(0))) {
         Some(rate) => json(rate.text.as_bytes()),
         None => Ok(Reply::NoContent),
     }

@@ -3,6 +3,8 @@
 //! Promises that `next` is absent on the last page and keeps every parameter of the request, repeated ones too, and
 //! that `previous` comes after the first page. The faults that bend links and rows are applied here.
 
+use std::fmt::Write as _;
+
 use crate::faults::FaultKind;
 use crate::quirks::LimitAboveMax;
 use crate::server::call::{Answer, Call, Refusal, Reply, bad};
@@ -34,6 +36,22 @@ fn push_all<'r>(out: &mut Vec<u8>, rows: impl IntoIterator<Item = &'r str>) -> u
         count += 1;
     }
     count
+}
+
+/// Cuts a window out of rows; tells whether there are more.
+fn cut<T>(rows: impl Iterator<Item = T>, window: Window) -> (Vec<T>, bool) {
+    let mut rows = rows.skip(window.row_offset);
+    let page: Vec<T> = rows.by_ref().take(window.row_limit).collect();
+    (page, rows.next().is_some())
+}
+
+/// An answer whose metadata is still open.
+fn closed(head: String, page: &[&str]) -> Vec<u8> {
+    let mut out = head.into_bytes();
+    out.extend_from_slice(b"},\"results\":[");
+    push_all(&mut out, page.iter().copied());
+    out.extend_from_slice(b"]}");
+    out
 }
 
 impl Call<'_> {
@@ -100,14 +118,8 @@ impl Call<'_> {
         Ok(Window { offset, limit, row_offset, row_limit })
     }
 
-    /// Cuts a window out of rows; tells whether there are more.
-    fn cut<T>(&self, rows: impl Iterator<Item = T>, window: Window) -> (Vec<T>, bool) {
-        let mut rows = rows.skip(window.row_offset);
-        let page: Vec<T> = rows.by_ref().take(window.row_limit).collect();
-        (page, rows.next().is_some())
-    }
-
     /// P0: everything at once.
+    #[allow(clippy::unnecessary_wraps, reason = "it is what handlers return")]
     pub(crate) fn p0<'r>(&self, rows: impl IntoIterator<Item = &'r str>) -> Answer {
         let mut results = Vec::new();
         let count = push_all(&mut results, rows);
@@ -122,7 +134,7 @@ impl Call<'_> {
     /// P1: offset and limit in the query, links in the answer.
     pub(crate) fn p1<'r>(&self, rows: impl Iterator<Item = &'r str>) -> Answer {
         let window = self.window()?;
-        let (page, more) = self.cut(rows, window);
+        let (page, more) = cut(rows, window);
         Ok(Reply::Json(self.p1_bytes(window, page.len(), more, 0, |out| {
             push_all(out, page.iter().copied());
         })))
@@ -152,10 +164,11 @@ impl Call<'_> {
         );
         let at = |offset: usize| [("offset", offset.to_string()), ("limit", window.limit.to_string())];
         if more || self.bent() {
-            head += &format!(",\"next\":{}", quote(&self.next_url(&at(window.offset + window.limit))));
+            let _ = write!(head, ",\"next\":{}", quote(&self.next_url(&at(window.offset + window.limit))));
         }
         if window.offset > 0 {
-            head += &format!(
+            let _ = write!(
+                head,
                 ",\"previous\":{}",
                 quote(&self.url(&at(window.offset.saturating_sub(window.limit))))
             );
@@ -171,7 +184,7 @@ impl Call<'_> {
     /// P2: offset and limit in the body, no links, no `self`.
     pub(crate) fn p2<'r>(&self, rows: impl Iterator<Item = &'r str>) -> Answer {
         let window = self.window()?;
-        let (page, _) = self.cut(rows, window);
+        let (page, _) = cut(rows, window);
         let Window { offset, limit, .. } = window;
         let mut results = Vec::new();
         let count = push_all(&mut results, page.iter().copied());
@@ -203,9 +216,9 @@ impl Call<'_> {
         let mut head = format!("{{\"self\":{},\"metadata\":{{\"limit\":{limit}", quote(&self.url(&[])));
         if let Some(token) = next {
             let url = self.next_url(&[("nextPageToken", token.clone()), ("limit", limit.to_string())]);
-            head += &format!(",\"nextPageToken\":{},\"nextPageUrl\":{}", quote(&token), quote(&url));
+            let _ = write!(head, ",\"nextPageToken\":{},\"nextPageUrl\":{}", quote(&token), quote(&url));
         }
-        self.closed(head, &page)
+        Ok(Reply::Json(closed(head, &page)))
     }
 
     /// P4: the legacy cursor.
@@ -219,17 +232,9 @@ impl Call<'_> {
         );
         if let Some(key) = next {
             let url = self.next_url(&[("limit", limit.to_string()), ("lastEvaluatedKey", key.clone())]);
-            head += &format!(",\"lastEvaluatedKey\":{},\"next\":{}", quote(&key), quote(&url));
+            let _ = write!(head, ",\"lastEvaluatedKey\":{},\"next\":{}", quote(&key), quote(&url));
         }
-        self.closed(head, &page)
-    }
-
-    fn closed(&self, head: String, page: &[&str]) -> Answer {
-        let mut out = head.into_bytes();
-        out.extend_from_slice(b"},\"results\":[");
-        push_all(&mut out, page.iter().copied());
-        out.extend_from_slice(b"]}");
-        Ok(Reply::Json(out))
+        Ok(Reply::Json(closed(head, &page)))
     }
 
     /// The rows after the cursor, and the next cursor if there are more.

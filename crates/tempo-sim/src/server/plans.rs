@@ -51,8 +51,8 @@ pub(crate) fn in_window(plan: &Record, from: i32, to: i32, breakdown: &[&str]) -
     if touching.is_empty() {
         return None;
     }
-    let per_day = plan.value["plannedSecondsPerDay"].as_i64().unwrap_or(0);
-    let all_days = plan.value["includeNonWorkingDays"] == true;
+    let per_day = plan.value()["plannedSecondsPerDay"].as_i64().unwrap_or(0);
+    let all_days = plan.value()["includeNonWorkingDays"] == true;
     let counts = |day: &i32| (from..=to).contains(day) && (all_days || clock::weekday(*day) < 5);
     let days: Vec<i32> = touching.iter().flat_map(|(a, b)| *a..=*b).filter(counts).collect();
     let mut planned = Obj::new().raw("metadata", Obj::new().text("all", plan.str("self")).end());
@@ -86,7 +86,7 @@ pub(crate) fn in_window(plan: &Record, from: i32, to: i32, breakdown: &[&str]) -
 fn wanted(call: &Call<'_>, plan: &Record) -> Result<bool, super::call::Refusal> {
     let within =
         |name: &str, text: &str| call.list(name).is_none_or(|list| list.iter().any(|one| one == text));
-    let text = |object: &str, key: &str| plan.value[object][key].as_str().unwrap_or("").to_owned();
+    let text = |object: &str, key: &str| plan.value()[object][key].as_str().unwrap_or("").to_owned();
     let (assignee, item) = (text("assignee", "id"), text("planItem", "id"));
     let (assignee_type, item_type) = (text("assignee", "type"), text("planItem", "type"));
     let of_type = |list: &str, kind: &str, id: &str| {
@@ -141,7 +141,7 @@ pub(crate) fn search(call: &Call<'_>) -> Answer {
 /// Plans of one assignee, a user or a generic resource.
 pub(crate) fn of_assignee(call: &Call<'_>, kind: &str) -> Answer {
     let keep = |plan: &Record| {
-        plan.value["assignee"]["id"] == call.param(0) && plan.value["assignee"]["type"] == kind
+        plan.value()["assignee"]["id"] == call.param(0) && plan.value()["assignee"]["type"] == kind
     };
     call.p0(found(call, false, keep)?.iter().map(String::as_str))
 }
@@ -154,7 +154,7 @@ pub(crate) fn one(call: &Call<'_>) -> Answer {
 
 pub(crate) fn for_review(call: &Call<'_>) -> Answer {
     let statuses = call.list("statuses");
-    let keep = |plan: &Record| match plan.value["planApproval"]["status"].as_str() {
+    let keep = |plan: &Record| match plan.value()["planApproval"]["status"].as_str() {
         Some(status) => statuses.as_ref().is_none_or(|wanted| wanted.iter().any(|one| one == status)),
         None => false,
     };
@@ -178,15 +178,15 @@ pub(crate) fn flex_search(call: &Call<'_>) -> Answer {
         (None, _) => true,
     };
     let keep = |plan: &&Record| {
-        within(&ids, plan.value.get("id"))
-            && within(&issues, plan.value.get("issueId"))
-            && within(&teams, plan.value.get("teamId"))
-            && (unassigned || teams.is_some() || plan.value.get("teamId").is_some())
+        within(&ids, plan.value().get("id"))
+            && within(&issues, plan.value().get("issueId"))
+            && within(&teams, plan.value().get("teamId"))
+            && (unassigned || teams.is_some() || plan.value().get("teamId").is_some())
             && from.is_none_or(|from| date(plan, "endDate").is_none_or(|end| end >= from))
             && to.is_none_or(|to| date(plan, "startDate").is_none_or(|start| start <= to))
     };
     let plans: Vec<&Record> = call.all("flex-plans").iter().filter(keep).collect();
-    let mut named: Vec<i64> = plans.iter().filter_map(|plan| plan.value["issueId"].as_i64()).collect();
+    let mut named: Vec<i64> = plans.iter().filter_map(|plan| plan.value()["issueId"].as_i64()).collect();
     named.sort_unstable();
     named.dedup();
     let text = Obj::new()

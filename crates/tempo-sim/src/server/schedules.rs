@@ -32,7 +32,7 @@ pub(crate) fn days(site: &Site, person: usize, from: i32, to: i32) -> Vec<String
     let account_id = site.facts.people[person].account_id.as_str();
     let scheme_of = |entity: &str| {
         let member =
-            site.tables.all(entity).iter().find(|member| member.value["member"]["accountId"] == account_id);
+            site.tables.all(entity).iter().find(|member| member.value()["member"]["accountId"] == account_id);
         member.map_or("", |member| member.parent.as_str())
     };
     let workload = site.tables.find("workload-schemes", scheme_of("workload-scheme-members"));
@@ -43,14 +43,14 @@ pub(crate) fn days(site: &Site, person: usize, from: i32, to: i32) -> Vec<String
 fn one(workload: Option<&Record>, holidays: &[&Record], day: i32) -> String {
     let date = clock::date(day);
     let required = workload.map_or(0, |scheme| {
-        scheme.value["days"][clock::weekday(day) as usize]["requiredSeconds"].as_i64().unwrap_or(0)
+        scheme.value()["days"][clock::weekday(day) as usize]["requiredSeconds"].as_i64().unwrap_or(0)
     });
     let is_today = |holiday: &&&Record| {
         let on = holiday.str("date");
         if holiday.str("type") == "FIXED" { on.get(4..) == date.get(4..) } else { on == date }
     };
     let holiday = holidays.iter().find(is_today);
-    let off = holiday.map_or(0, |holiday| holiday.value["durationSeconds"].as_i64().unwrap_or(0));
+    let off = holiday.map_or(0, |holiday| holiday.value()["durationSeconds"].as_i64().unwrap_or(0));
     let kind = match (holiday.is_some(), required > 0) {
         (true, true) => "HOLIDAY",
         (true, false) => "HOLIDAY_AND_NON_WORKING_DAY",

@@ -10,7 +10,7 @@ use crate::tables::Record;
 pub(crate) fn members(call: &Call<'_>, schemes: &str, entity: &str) -> Answer {
     let scheme = call.record(schemes, "Scheme")?;
     let users: Vec<String> =
-        call.site.tables.of(entity, &scheme.id).map(|member| member.value["member"].to_string()).collect();
+        call.site.tables.of(entity, &scheme.id).map(|member| member.value()["member"].to_string()).collect();
     call.p1(users.iter().map(String::as_str))
 }
 
@@ -27,10 +27,11 @@ pub(crate) fn members_search(call: &Call<'_>, entity: &str) -> Answer {
 
 /// The scheme of a user; who is in none is in the default one.
 pub(crate) fn of_user(call: &Call<'_>, schemes: &str, entity: &str) -> Answer {
-    let member = call.all(entity).iter().find(|member| member.value["member"]["accountId"] == call.param(0));
+    let member =
+        call.all(entity).iter().find(|member| member.value()["member"]["accountId"] == call.param(0));
     let scheme = match member {
         Some(member) => call.site.tables.find(schemes, &member.parent),
-        None => call.all(schemes).iter().find(|scheme| scheme.value["defaultScheme"] == true),
+        None => call.all(schemes).iter().find(|scheme| scheme.value()["defaultScheme"] == true),
     };
     json(scheme.ok_or_else(|| missing("Scheme"))?.text.as_bytes())
 }

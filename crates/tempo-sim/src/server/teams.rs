@@ -29,21 +29,21 @@ fn memberships<'a>(call: &Call<'a>, team: &'a Record) -> impl Iterator<Item = &'
 }
 
 fn member(membership: &Record) -> &str {
-    membership.value["member"]["accountId"].as_str().unwrap_or("")
+    membership.value()["member"]["accountId"].as_str().unwrap_or("")
 }
 
 fn with_members(call: &Call<'_>, team: &Record) -> String {
     let summary = |membership: &Record| {
-        let commitment = membership.value["commitmentPercent"].as_f64().unwrap_or(0.0) / 100.0;
-        let date = |key| membership.value.get(key).and_then(Value::as_str);
+        let commitment = membership.value()["commitmentPercent"].as_f64().unwrap_or(0.0) / 100.0;
+        let date = |key| membership.value().get(key).and_then(Value::as_str);
         let one = Obj::new()
             .raw("id", &membership.id)
-            .raw("role", &membership.value["role"])
+            .raw("role", &membership.value()["role"])
             .raw("commitment", format!("{commitment:.1}"))
             .maybe(date("from"), |o, from| o.text("startDate", from))
             .maybe(date("inclusiveTo"), |o, to| o.text("endDate", to))
             .end();
-        let who = &membership.value["member"];
+        let who = &membership.value()["member"];
         Obj::new()
             .maybe(who["self"].as_str(), |o, link| o.text("self", link))
             .text("accountId", who["accountId"].as_str().unwrap_or(""))
@@ -52,7 +52,7 @@ fn with_members(call: &Call<'_>, team: &Record) -> String {
     };
     let members = array(memberships(call, team).map(summary));
     let mut fields = serde_json::Map::new();
-    let mut link = team.value["members"].clone();
+    let mut link = team.value()["members"].clone();
     link["teamMembers"] = serde_json::from_str(&members).unwrap_or(Value::Null);
     fields.insert("members".into(), link);
     edit(&team.text, &fields).unwrap_or_else(|_| team.text.to_string())
@@ -64,9 +64,7 @@ pub(crate) fn links(call: &Call<'_>) -> Answer {
 
 pub(crate) fn links_of_project(call: &Call<'_>) -> Answer {
     let project = call.param(0);
-    call.p0(texts(
-        call.all("team-links").iter().filter(|link| link.value["scope"]["id"].to_string() == project),
-    ))
+    call.p0(texts(call.all("team-links").iter().filter(|link| link.names("/scope/id", project))))
 }
 
 /// Only those whose membership is active today.
@@ -74,7 +72,7 @@ pub(crate) fn members(call: &Call<'_>) -> Answer {
     let team = call.record("teams", "Team")?;
     let today = clock::date(call.today());
     let active = |membership: &&Record| {
-        let date = |key| membership.value.get(key).and_then(Value::as_str);
+        let date = |key| membership.value().get(key).and_then(Value::as_str);
         date("from").is_none_or(|from| from <= today.as_str())
             && date("inclusiveTo").is_none_or(|to| to >= today.as_str())
     };
@@ -84,7 +82,7 @@ pub(crate) fn members(call: &Call<'_>) -> Answer {
             Obj::at(format!("{at}/memberships")).raw("active", without_text_members(membership)).end();
         Obj::new()
             .link("team", format!("teams/{}", team.id))
-            .raw("member", &membership.value["member"])
+            .raw("member", &membership.value()["member"])
             .raw("memberships", memberships)
             .end()
     };
@@ -96,7 +94,7 @@ pub(crate) fn members(call: &Call<'_>) -> Answer {
 fn without_text_members(membership: &Record) -> String {
     let mut fields = serde_json::Map::new();
     for key in ["team", "member"] {
-        fields.insert(key.into(), serde_json::json!({"self": membership.value[key]["self"]}));
+        fields.insert(key.into(), serde_json::json!({"self": membership.value()[key]["self"]}));
     }
     edit(&membership.text, &fields).unwrap_or_default()
 }
@@ -107,7 +105,7 @@ pub(crate) fn memberships_search(call: &Call<'_>) -> Answer {
         |list: &Option<Vec<String>>, text: String| list.as_ref().is_none_or(|list| list.contains(&text));
     let matches = |m: &&Record| {
         within(&accounts, member(m).to_owned())
-            && within(&roles, m.value["role"]["id"].to_string())
+            && within(&roles, m.value()["role"]["id"].to_string())
             && within(&teams, m.parent.clone())
     };
     call.p1(texts(call.all("team-memberships").iter().filter(matches)))
@@ -119,14 +117,14 @@ pub(crate) fn memberships_of_team(call: &Call<'_>) -> Answer {
 
 pub(crate) fn program_teams(call: &Call<'_>) -> Answer {
     let program = call.record("programs", "Program")?;
-    let teams = program.value["teams"]["values"].as_array();
+    let teams = program.value()["teams"]["values"].as_array();
     let teams: Vec<String> =
         teams.map(|teams| teams.iter().map(Value::to_string).collect()).unwrap_or_default();
     call.p0(teams.iter().map(String::as_str))
 }
 
 pub(crate) fn default_role(call: &Call<'_>) -> Answer {
-    let role = call.all("roles").iter().find(|role| role.value["default"] == true);
+    let role = call.all("roles").iter().find(|role| role.value()["default"] == true);
     json(role.ok_or_else(|| missing("Role"))?.text.as_bytes())
 }
 
@@ -172,7 +170,7 @@ pub(crate) fn team_generic_resource(call: &Call<'_>) -> Answer {
     let text = Obj::new()
         .text("self", &call.url(&[]))
         .text("assignedToTeamAt", resource.str("createdAt"))
-        .raw("assignedToTeamBy", &resource.value["createdBy"])
+        .raw("assignedToTeamBy", &resource.value()["createdBy"])
         .raw("member", &member.text)
         .raw("team", Obj::at(format!("teams/{team}")).raw("id", team).end())
         .end();
@@ -212,5 +210,5 @@ pub(crate) fn skill_assignments(call: &Call<'_>) -> Answer {
 pub(crate) fn skills_of(call: &Call<'_>) -> Answer {
     let key = format!("{}/{}", call.param(1), call.param(0));
     let assignment = call.site.tables.of("skill-assignments", &key).next();
-    json(assignment.map_or_else(|| "[]".to_owned(), |assignment| assignment.value["skills"].to_string()))
+    json(assignment.map_or_else(|| "[]".to_owned(), |assignment| assignment.value()["skills"].to_string()))
 }

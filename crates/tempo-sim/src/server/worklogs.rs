@@ -108,7 +108,7 @@ pub(crate) fn of_team(call: &Call<'_>) -> Answer {
     let members = call.site.tables.of("team-memberships", &team.id);
     let authors = members
         .filter_map(|membership| {
-            call.site.worklogs.author_number(membership.value["member"]["accountId"].as_str()?)
+            call.site.worklogs.author_number(membership.value()["member"]["accountId"].as_str()?)
         })
         .collect();
     serve(call, Search { authors: Some(authors), ..common(call)? })

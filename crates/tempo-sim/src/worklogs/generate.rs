@@ -18,7 +18,7 @@ const BULK: usize = 5_200;
 /// Whether a day is a holiday of the default scheme, wherever it falls.
 pub(crate) fn is_fixed_holiday(day: i32) -> bool {
     let (_, month, of_month) = clock::civil(day);
-    matches!((month, of_month), (1, 1) | (5, 1) | (6, 17) | (12, 24..=26 | 31))
+    matches!((month, of_month), (1 | 5, 1) | (6, 17) | (12, 24..=26 | 31))
 }
 
 /// Whether someone works on a day: part-timers have Fridays off.

@@ -111,10 +111,10 @@ async fn a_schedule_changes_rows_between_pages_and_remembers_every_state() {
 #[tokio::test]
 async fn rows_and_jira_ids_can_come_late() {
     let site = Site::start(builder(100)).await;
-    let hour = 3_600_000;
+    let (hour, hour_ms) = (3_600_000_i64, 3_600_000_u64);
     site.sim.set_quirks(Quirks {
-        visibility_delay_ms: hour,
-        jira_id_delay_ms: 2 * hour,
+        visibility_delay_ms: hour_ms,
+        jira_id_delay_ms: 2 * hour_ms,
         ..Quirks::default()
     });
     let id: i64 =
@@ -125,7 +125,7 @@ async fn rows_and_jira_ids_can_come_late() {
             .clone()
     };
     assert_eq!((listed().await, mapped().await), (100, json!(0)));
-    let later = |offset: u64| Quirks { clock_offset_ms: offset as i64, ..site.sim.quirks() };
+    let later = |offset: i64| Quirks { clock_offset_ms: offset, ..site.sim.quirks() };
     site.sim.set_quirks(later(hour + 1));
     assert_eq!((listed().await, mapped().await), (101, json!(0)));
     let row = site.get(&format!("/4/worklogs/{id}")).await;

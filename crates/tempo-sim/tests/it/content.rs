@@ -22,7 +22,7 @@ fn raw_rows(text: &str) -> Vec<String> {
 async fn recorded_records_keep_every_byte() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/recorded");
     if !dir.exists() {
-        println!("shared/data/recorded is not beside the workspace: nothing is checked");
+        crate::notice("shared/data/recorded is not beside the workspace: nothing is checked");
         return;
     }
     let site = Site::start(builder(0).records(&dir)).await;
@@ -155,6 +155,26 @@ async fn archived_accounts_and_holidays_hide_as_documented() {
     assert!(floating(&site.get("/4/holiday-schemes/3/holidays/floating").await) > 4);
     let budgets = site.sim.truth(1, "project-timeframes").len();
     assert!(budgets < site.sim.truth(1, "projects").len(), "some have none");
+}
+
+#[tokio::test]
+async fn a_default_site_is_read_whole_in_about_300_requests() {
+    let site = Site::start(builder(10_000)).await;
+    let count = |entity: &str| site.sim.truth(1, entity).len();
+    let distinct = |entity: &str, key: &str| {
+        let rows = site.sim.truth(1, entity);
+        let values =
+            rows.iter().map(|row| serde_json::from_str::<Value>(row).expect("JSON")[key].to_string());
+        values.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let (teams, projects, users) =
+        (count("teams"), count("projects"), distinct("workload-scheme-members", "member"));
+    let periods = distinct("timesheet-approvals", "period");
+    let lists = ENTITIES.len();
+    let over_parents = count("accounts") + 3 * teams + 16 * projects + 2 * count("holiday-schemes") + users;
+    let pages = 2 * count("worklogs").div_ceil(5_000) + count("audit-events").div_ceil(1_000);
+    let total = lists + over_parents + (teams + projects) * periods + pages;
+    assert!((200..330).contains(&total), "{total}");
 }
 
 #[tokio::test]

@@ -151,7 +151,8 @@ fn query(sim: &Sim, template: &str) -> String {
         "?includeMemberships=true&limit=200&plannedTimeBreakdown=DAILY&from=2023-01-01&to=2026-02-28"
             .to_owned();
     if template.ends_with("labor-costs") {
-        query += &format!("&teamMemberId={}", member(sim, "project-labor-actuals", "/user/id"));
+        query.push_str("&teamMemberId=");
+        query.push_str(&member(sim, "project-labor-actuals", "/user/id"));
     }
     query
 }
@@ -184,7 +185,7 @@ const MAY_BE_EMPTY: &[&str] =
 #[tokio::test]
 async fn every_operation_keeps_to_the_specification() {
     let Some(document) = document() else {
-        println!("shared/data/tempo-openapi.yaml is not beside the workspace: nothing is checked");
+        crate::notice("shared/data/tempo-openapi.yaml is not beside the workspace: nothing is checked");
         return;
     };
     let site = Site::start(builder(2_000).unknown_fields(false)).await;
