@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod by_hand;
 mod catalogue;
 
 use std::path::Path;
