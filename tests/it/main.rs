@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod catalogue;
+mod tidy;
 
 use std::path::Path;
 
