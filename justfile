@@ -5,7 +5,7 @@ _list:
 
 # all tests; arguments go to the runner (`just test verify`)
 test *args:
-    ./test {{args}}
+    ./test {{ args }}
 
 # what clippy and rustfmt say
 lint:
