@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fermata_core::catalogue::ENTITIES;
+use fermata_core::catalogue::{ENTITIES, Entity, Method};
 use serde_json::Value;
 
 use crate::{assert_none, root};
@@ -150,6 +150,19 @@ fn the_token_page_says_what_each_entity_needs() {
         .map(|entity| format!("docs/tempo-token.md: {} needs {}", entity.name, entity.family.grant()))
         .collect();
     assert_none(&problems);
+}
+
+#[test]
+fn the_token_page_says_what_viewing_misses() {
+    let page = read(&root().join("docs/tempo-token.md"));
+    let (_, rest) = page.split_once("## What a token that may only view misses").expect("the section");
+    let section = rest.split("##").next().unwrap_or_default();
+    let searches = |entity: &&Entity| entity.reads.iter().any(|read| read.method == Method::Post);
+    for entity in ENTITIES.iter().filter(searches) {
+        let misses = entity.fallback.is_none_or(|second| !second.misses.is_empty());
+        let named = section.contains(&format!("`{}`", entity.name));
+        assert_eq!(misses, named, "docs/tempo-token.md: {}", entity.name);
+    }
 }
 
 #[test]
