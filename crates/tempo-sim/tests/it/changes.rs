@@ -37,6 +37,9 @@ async fn changes_show_in_lists_audit_and_history() {
     );
     assert_eq!((history[0].after_request, &history[4].id), (1, &removed[0]));
     assert_eq!(parsed(history[0].record.as_ref()), row);
+    let (old, new) = (parsed(history[3].before.as_ref()), parsed(history[3].record.as_ref()));
+    assert!(new["updatedAt"].as_str().expect("a time").starts_with("2026-03-02T12:00:"));
+    assert_eq!((&old["startDate"], &old["timeSpentSeconds"]), (&new["startDate"], &new["timeSpentSeconds"]));
     assert!(history[1].before.is_none() && history[4].record.is_none() && history[4].before.is_some());
     let deleted = json!({"from": "2026-03-02T12:00:00Z", "action": ["Deleted"], "entityType": ["worklog"]});
     let events = site.walk("/4/papertrail/search", Some(&deleted)).await;
