@@ -1,1 +1,16 @@
 #![doc = include_str!("../README.md")]
+
+pub mod clock;
+pub mod digest;
+pub mod items;
+pub mod job;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod seal;
+pub mod view;
+
+pub use clock::Clock;
+pub use progress::{Progress, Teller};
+pub use report::Report;
+pub use run::{BackupError, Engine};

@@ -146,7 +146,8 @@ impl Client {
                     cost.retries += 1;
                     tracing::debug!(%error, "asking again");
                     // Spread over half the pause, so that many workers do not come back at once.
-                    tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.75..1.25))).await;
+                    let pause = pause.mul_f64(rand::rng().random_range(0.75..1.25));
+                    tokio::time::sleep(pause).await;
                 }
                 Err(Fault::Final(error)) => return Err(error),
             }

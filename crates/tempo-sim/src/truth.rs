@@ -99,7 +99,8 @@ impl Site {
     pub(crate) fn truth(&self, entity: &str, window: &TruthWindow) -> Vec<String> {
         let from = clock::parse_date(&window.from).unwrap_or(i32::MIN / 2);
         let to = clock::parse_date(&window.to).unwrap_or(i32::MAX / 2);
-        let periods = || self.facts.periods(from, to.min(self.facts.today));
+        // A client asks for the period that is open and the next; what lies further ahead is told to nobody.
+        let periods = || self.facts.periods(from, to.min(self.facts.today + 31));
         match entity {
             "worklogs" => self.worklogs.index(Key::Id).iter().map(|slot| self.worklogs.json(*slot)).collect(),
             "jira-worklog-ids" => {
@@ -132,7 +133,7 @@ impl Site {
                 all
             }
             "user-schedules" => {
-                let (from, to) = (from.max(self.facts.first_day), to.min(self.facts.today + 365));
+                let (from, to) = (from.max(self.facts.first_day), to.min(self.facts.today + 731));
                 let people = 0..self.facts.people.len();
                 people.flat_map(|person| schedules::days(self, person, from, to)).collect()
             }

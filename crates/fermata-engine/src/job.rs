@@ -1,0 +1,414 @@
+//! One entity, page by page, from its checkpoint.
+//!
+//! A job asks for a page, digests it, stores the chunks that close, and appends one event; then it
+//! has nothing to lose. What an error means is the doors' to say: this module only acts on it.
+
+use std::sync::Arc;
+
+use fermata_core::catalogue::{Entity, Read};
+use fermata_core::checkpoint::body::Keys;
+use fermata_core::checkpoint::{Cursor, Next, Note, Outcome, Place, State, Tally};
+use fermata_core::manifest::LayerKind;
+use fermata_core::plan::{self, Plan};
+use fermata_core::seen::mark;
+use fermata_tempo::client::Cost;
+use fermata_tempo::error::PagingError;
+use fermata_tempo::page::Page;
+use fermata_tempo::paging::{self, Remember, Shown};
+use fermata_tempo::{Client, Disposition, TempoError};
+use fermata_vault::{Known, Log, Step, VaultError};
+use jiff::{Timestamp, civil::Date};
+use roaring::RoaringTreemap;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::digest::{Digest, digest, widen};
+use crate::items::{Found, Item};
+
+/// Keys that may be refused before an entity is given up that has answered for none.
+const REFUSED_FIRST_MAX: u64 = 3;
+
+/// The work on one entity of a run.
+pub struct Job {
+    /// Which entity.
+    pub entity: &'static Entity,
+    /// What was planned.
+    pub plan: Arc<Plan>,
+    /// The door to Tempo.
+    pub client: Client,
+    /// What was done so far.
+    pub log: Log,
+    /// The keys that the entity's parents yielded.
+    pub found: Arc<Found>,
+    /// Chunks that the store has already.
+    pub known: Arc<Known>,
+    /// The time.
+    pub clock: Clock,
+    /// Rows to ask for, where fewer than the catalogue says.
+    pub limit: Option<u32>,
+    /// What was spent since the last event.
+    pub spent: Cost,
+}
+
+/// Why a job stopped before its end. Its log tells where to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// Tempo did not answer, and may later.
+    #[error(transparent)]
+    Tempo(#[from] TempoError),
+    /// The store did not take what was read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// It was told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Job {
+    /// Works until the entity's end. `told` hears the state after each page.
+    pub async fn run(
+        &mut self,
+        stop: &CancellationToken,
+        mut told: impl FnMut(&Self),
+    ) -> Result<Outcome, JobError> {
+        loop {
+            if let Some(outcome) = &self.log.state().outcome {
+                return Ok(outcome.clone());
+            }
+            self.page(stop).await?;
+            told(self);
+        }
+    }
+
+    /// Ends the job before its first page.
+    pub async fn give_up(&mut self, outcome: Outcome) -> Result<(), VaultError> {
+        self.end(self.tally(), Vec::new(), outcome).await
+    }
+
+    async fn page(&mut self, stop: &CancellationToken) -> Result<(), JobError> {
+        let Some((cursor, item)) = self.locate(self.log.state().cursor.clone()) else {
+            let tally = self.tally();
+            let outcome = self.outcome(&tally, self.log.state(), &[]);
+            return Ok(self.end(tally, Vec::new(), outcome).await?);
+        };
+        let read = self.read(&cursor);
+        let mut item = item;
+        item.values.windows = self.windows();
+        let request =
+            paging::request(read, &cursor.place, &item.values, u64::from(self.rows(read)), self.today());
+        let mut cost = Cost::default();
+        // A stop is heeded while we wait for Tempo; a page that has come is logged first.
+        let answer = tokio::select! {
+            answer = self.client.page(&request, read.records, &mut cost) => answer,
+            () = stop.cancelled() => return Err(JobError::Stopped),
+        };
+        self.spent = add(self.spent, cost);
+        let kept = match answer {
+            Ok((page, date)) => self.keep(&cursor, &item, &page, date, &request.path()).await,
+            Err(error) => Err(error.into()),
+        };
+        match kept {
+            Err(JobError::Tempo(error)) => self.heed(cursor, &item, error).await,
+            kept => kept,
+        }
+    }
+
+    /// The next item to ask for from a cursor on, past requests whose keys are used up.
+    fn locate(&self, mut cursor: Cursor) -> Option<(Cursor, Item)> {
+        loop {
+            let read = self.entity.reads(cursor.fallback).get(cursor.read)?;
+            if let Some(item) = self.found.item_after(&read.over, cursor.after.as_deref()) {
+                return Some((cursor, item));
+            }
+            cursor = Cursor { fallback: cursor.fallback, read: cursor.read + 1, ..Cursor::default() };
+        }
+    }
+
+    /// Keeps a page: its records in their chunks, and an event that says so.
+    async fn keep(
+        &mut self,
+        cursor: &Cursor,
+        item: &Item,
+        page: &Page,
+        date: Option<Timestamp>,
+        path: &str,
+    ) -> Result<(), JobError> {
+        let open = [LayerKind::Sweep, LayerKind::Changes].map(|layer| self.log.chunk(layer).bytes());
+        let parent = item.values.parent();
+        let mut digest = digest(self.entity, parent.as_deref(), page, self.log.seen(), open);
+        let mut tally = self.tally();
+        tally.began = tally.began.or(date).or(Some(self.clock.now()));
+        let step = self.advance(cursor, &digest, page, &tally, path)?;
+        self.check_new(item, &step, &mut digest, path)?;
+        let mut notes = Vec::new();
+        let mut record = Step {
+            at: self.clock.now(),
+            next: Next::Page(cursor.clone()),
+            notes: Vec::new(),
+            tally,
+            ids: digest.ids.clone(),
+            marks: Vec::new(),
+            fresh: false,
+            keys: digest.keys.clone(),
+        };
+        if step.keep {
+            Self::count(&mut record.tally, &digest);
+            (record.marks, record.fresh) = remembered(step.remember, &digest);
+            notes.extend(self.oddities(&digest, step.unsettled));
+            for piece in &digest.pieces {
+                self.log.chunk(piece.layer).add(&piece.lines);
+                if piece.ends {
+                    self.log.close_chunk(piece.layer, &self.known).await?;
+                }
+            }
+        } else {
+            record.ids.clear();
+            record.keys.clear();
+        }
+        let next = if let Some(place) = step.next {
+            Cursor { place, ..cursor.clone() }
+        } else {
+            record.tally.answered += 1;
+            after(cursor, item)
+        };
+        record.next = match self.locate(next) {
+            Some((cursor, _)) => Next::Page(cursor),
+            None => Next::End(self.outcome(&record.tally, self.log.state(), &notes)),
+        };
+        record.notes = notes;
+        Ok(self.append(record).await?)
+    }
+
+    fn advance(
+        &self,
+        cursor: &Cursor,
+        digest: &Digest,
+        page: &Page,
+        tally: &Tally,
+        path: &str,
+    ) -> Result<paging::Step, JobError> {
+        let read = self.read(cursor);
+        let changed = digest.changed_at();
+        let state = self.log.state();
+        let shown = Shown {
+            rows: digest.rows.len() as u64,
+            news: digest.new + digest.changed,
+            first_known: digest.first_known,
+            changed: changed.as_deref(),
+            first_day: digest.rows.first().and_then(|row| row.day),
+            meta: &page.meta,
+            path,
+            limit: u64::from(self.rows(read)).max(1),
+            began: tally.began.unwrap_or_else(|| self.clock.now()),
+            known_rows: state.tally.records,
+        };
+        let identified = !self.entity.identity.is_empty();
+        paging::advance(read, &cursor.place, self.today(), identified, &shown).map_err(|what| {
+            TempoError::Paging { request: format!("{} {}", read.method, read.path), what }.into()
+        })
+    }
+
+    /// Where nothing identifies a record, a page that comes twice for one key shows a loop.
+    fn check_new(
+        &self,
+        item: &Item,
+        step: &paging::Step,
+        digest: &mut Digest,
+        path: &str,
+    ) -> Result<(), JobError> {
+        if !self.entity.identity.is_empty() || step.next.is_none() || digest.rows.is_empty() {
+            return Ok(());
+        }
+        let marks = digest.rows.iter().flat_map(|row| row.mark.to_le_bytes());
+        let text: Vec<u8> = item.name.bytes().chain(path.bytes()).chain(marks).collect();
+        if !digest.ids.insert(mark(&text)) || self.log.seen().ids().contains(mark(&text)) {
+            let request = path.to_owned();
+            return Err(TempoError::Paging { request, what: PagingError::Stuck }.into());
+        }
+        Ok(())
+    }
+
+    /// Acts on an error: in another way, with fewer rows, past a gap, to an end; or hands it on.
+    async fn heed(&mut self, cursor: Cursor, item: &Item, error: TempoError) -> Result<(), JobError> {
+        let tally = self.tally();
+        let fresh = tally.answered == 0 && cursor.place == Place::Start;
+        let other_way = self.entity.fallback.is_some() && !cursor.fallback;
+        match error.disposition() {
+            Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
+            Disposition::Smaller if self.rows(self.read(&cursor)) > 1 => {
+                self.limit = Some(self.rows(self.read(&cursor)) / 2);
+                Ok(())
+            }
+            Disposition::Gap if fresh && other_way => Ok(self.read_other_way(tally, &error).await?),
+            Disposition::OtherWay if other_way => Ok(self.read_other_way(tally, &error).await?),
+            Disposition::Gap => Ok(self.pass_over(&cursor, item, tally, &error).await?),
+            Disposition::Smaller | Disposition::OtherWay | Disposition::GiveUp => {
+                Ok(self.end(tally, Vec::new(), Outcome::Failed(error.to_string())).await?)
+            }
+        }
+    }
+
+    async fn read_other_way(&mut self, mut tally: Tally, error: &TempoError) -> Result<(), VaultError> {
+        tally.refused = 0;
+        let cursor = Cursor { fallback: true, ..Cursor::default() };
+        let note = Note::Odd(format!("read in another way, since {error}"));
+        let step = self.step(Next::Page(cursor), tally, vec![note]);
+        self.append(step).await
+    }
+
+    /// Passes over a key that may not be read.
+    async fn pass_over(
+        &mut self,
+        cursor: &Cursor,
+        item: &Item,
+        mut tally: Tally,
+        error: &TempoError,
+    ) -> Result<(), VaultError> {
+        tally.refused += 1;
+        let notes = vec![Note::Refused(error.to_string())];
+        let hopeless = tally.answered == 0 && tally.refused >= REFUSED_FIRST_MAX;
+        let next = match self.locate(after(cursor, item)).filter(|_| !hopeless) {
+            Some((cursor, _)) => Next::Page(cursor),
+            None => Next::End(self.outcome(&tally, self.log.state(), &notes)),
+        };
+        let step = self.step(next, tally, notes);
+        self.append(step).await
+    }
+
+    /// How the job ends when nothing is left to ask.
+    fn outcome(&self, tally: &Tally, state: &State, notes: &[Note]) -> Outcome {
+        let refusal = |note: &Note| if let Note::Refused(why) = note { Some(why.clone()) } else { None };
+        let why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
+        let grant = format!("{why}; grant the token {}", self.entity.family.grant());
+        if tally.refused > 0 && tally.answered == 0 {
+            return Outcome::Skipped(grant);
+        }
+        if tally.refused > 0 {
+            let all = tally.refused + tally.answered;
+            return Outcome::Failed(format!("{} of {all} parts may not be read: {grant}", tally.refused));
+        }
+        match self.entity.fallback {
+            Some(second) if state.cursor.fallback && !second.misses.is_empty() => Outcome::Failed(format!(
+                "the token may only view, so this is missing: {}; grant the token to manage {}",
+                second.misses,
+                self.entity.family.grant()
+            )),
+            _ => Outcome::Complete,
+        }
+    }
+
+    async fn end(&mut self, tally: Tally, notes: Vec<Note>, outcome: Outcome) -> Result<(), VaultError> {
+        let step = self.step(Next::End(outcome), tally, notes);
+        self.append(step).await
+    }
+
+    /// Appends an event; one that ends the job closes its chunks first.
+    async fn append(&mut self, step: Step) -> Result<(), VaultError> {
+        if matches!(step.next, Next::End(_)) {
+            for layer in [LayerKind::Sweep, LayerKind::Changes] {
+                self.log.close_chunk(layer, &self.known).await?;
+            }
+        }
+        self.log.append(step).await?;
+        self.spent = Cost::default();
+        Ok(())
+    }
+
+    fn step(&self, next: Next, tally: Tally, notes: Vec<Note>) -> Step {
+        let at = self.clock.now();
+        Step {
+            at,
+            next,
+            notes,
+            tally,
+            ids: RoaringTreemap::new(),
+            marks: Vec::new(),
+            fresh: false,
+            keys: Keys::new(),
+        }
+    }
+
+    fn count(tally: &mut Tally, digest: &Digest) {
+        tally.records += digest.new;
+        tally.changes += digest.changed;
+        tally.repeats += digest.rows.len() as u64 - digest.new - digest.changed;
+        tally.bytes += digest.bytes;
+        for day in digest.days.into_iter().flat_map(|(first, last)| [first, last]) {
+            tally.days = widen(tally.days, Some(day));
+        }
+    }
+
+    fn oddities(&self, digest: &Digest, unsettled: bool) -> Vec<Note> {
+        let mut notes = Vec::new();
+        let nameless = digest.rows.iter().filter(|row| row.id.is_none()).count();
+        if !self.entity.identity.is_empty() && nameless > 0 {
+            notes.push(Note::Odd(format!("{nameless} records without {}", self.entity.identity.join(", "))));
+        }
+        if unsettled {
+            notes.push(Note::Odd(
+                "it kept changing while it was read; what changed last may be missing".to_owned(),
+            ));
+        }
+        notes
+    }
+
+    /// The totals so far, with what was spent since the last event.
+    fn tally(&self) -> Tally {
+        let mut tally = self.log.state().tally;
+        tally.requests += self.spent.requests;
+        tally.throttled += self.spent.throttled;
+        tally.retries += self.spent.retries;
+        tally
+    }
+
+    fn read(&self, cursor: &Cursor) -> &'static Read {
+        &self.entity.reads(cursor.fallback)[cursor.read]
+    }
+
+    fn rows(&self, read: &Read) -> u32 {
+        self.limit.map_or(read.limit, |limit| limit.min(read.limit))
+    }
+
+    fn today(&self) -> Date {
+        let planned = self.plan.windows.get("today").and_then(|today| today.parse().ok());
+        planned.unwrap_or_else(|| self.plan.started.to_zoned_datetime(jiff::tz::TimeZone::UTC).date())
+    }
+
+    fn windows(&self) -> Vec<(&'static str, String)> {
+        const NAMES: [&str; 8] = [
+            "plansFrom",
+            "plansTo",
+            "periodsFrom",
+            "periodsTo",
+            "schedulesFrom",
+            "schedulesTo",
+            "logFrom",
+            "auditFrom",
+        ];
+        let now = self.clock.now();
+        NAMES.iter().filter_map(|name| Some((*name, plan::window(&self.plan, name, now)?))).collect()
+    }
+}
+
+fn after(cursor: &Cursor, item: &Item) -> Cursor {
+    Cursor { after: Some(item.name.clone()), place: Place::Start, ..cursor.clone() }
+}
+
+fn remembered(remember: Remember, digest: &Digest) -> (Vec<u64>, bool) {
+    let marks: Vec<_> = digest.rows.iter().map(|row| row.mark).collect();
+    match remember {
+        Remember::All => (marks, false),
+        Remember::Last(rows) => {
+            let first = marks.len().saturating_sub(usize::try_from(rows).unwrap_or(usize::MAX));
+            (marks[first..].to_vec(), true)
+        }
+    }
+}
+
+fn add(a: Cost, b: Cost) -> Cost {
+    Cost {
+        requests: a.requests + b.requests,
+        throttled: a.throttled + b.throttled,
+        retries: a.retries + b.retries,
+    }
+}

@@ -1,0 +1,96 @@
+//! The records of a snapshot: sweep rows whose id no later layer touches, then the newest form of
+//! each id that one does.
+//!
+//! Memory is bounded by the changes: an id and a place for each, and a window of one chunk.
+
+use std::collections::HashMap;
+
+use fermata_core::catalogue::Entity;
+use fermata_core::manifest::{Chunk, Entry, LayerKind};
+use fermata_core::names::Tenant;
+use fermata_tempo::row;
+use fermata_vault::{Vault, VaultError};
+
+/// Why a view stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError<E> {
+    /// The store could not give what the manifest names.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Whoever took the records failed.
+    #[error(transparent)]
+    Taker(E),
+}
+
+/// Hands each record of an entry's view to `take`, without a line end; returns how many there were.
+pub async fn each<E>(
+    vault: &Vault,
+    tenant: &Tenant,
+    entity: &Entity,
+    entry: &Entry,
+    mut take: impl FnMut(&str) -> Result<(), E>,
+) -> Result<u64, ViewError<E>> {
+    let chunks =
+        |kind| entry.layers.iter().filter(move |layer| layer.kind == kind).flat_map(|layer| &layer.chunks);
+    // For each id that changed, the place of its newest form.
+    let mut newest: HashMap<u64, u64> = HashMap::new();
+    let mut place = 0;
+    for chunk in chunks(LayerKind::Changes) {
+        lines(vault, tenant, chunk, &mut |line| {
+            place += 1;
+            newest.extend(row::read(entity, line, None).id.map(|id| (id, place)));
+            Ok::<_, E>(())
+        })
+        .await?;
+    }
+    let mut taken = 0;
+    for chunk in chunks(LayerKind::Sweep) {
+        lines(vault, tenant, chunk, &mut |line| {
+            let replaced = !newest.is_empty()
+                && row::read(entity, line, None).id.is_some_and(|id| newest.contains_key(&id));
+            if replaced {
+                return Ok(());
+            }
+            taken += 1;
+            take(line)
+        })
+        .await?;
+    }
+    place = 0;
+    for chunk in chunks(LayerKind::Changes) {
+        lines(vault, tenant, chunk, &mut |line| {
+            place += 1;
+            let id = row::read(entity, line, None).id;
+            if id.is_some_and(|id| newest.get(&id) != Some(&place)) {
+                return Ok(());
+            }
+            taken += 1;
+            take(line)
+        })
+        .await?;
+    }
+    Ok(taken)
+}
+
+async fn lines<E>(
+    vault: &Vault,
+    tenant: &Tenant,
+    chunk: &Chunk,
+    take: &mut impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), ViewError<E>> {
+    let corrupt = |why: String| VaultError::Corrupt { key: format!("chunk {}", chunk.name), why };
+    let mut reader = vault.chunk_reader(tenant, chunk).await?;
+    let mut line = Vec::new();
+    let mut records = 0;
+    while reader.next_record(&mut line).map_err(|error| corrupt(error.to_string()))? {
+        records += 1;
+        let text =
+            std::str::from_utf8(&line).map_err(|_| corrupt("a record is not UTF-8 text".to_owned()))?;
+        take(text).map_err(ViewError::Taker)?;
+    }
+    if records == chunk.records {
+        Ok(())
+    } else {
+        Err(corrupt(format!("it holds {records} records, not {}", chunk.records)).into())
+    }
+}
