@@ -3,6 +3,9 @@
 //! It counts operations from 0 and fails the ones that a test names, before or after their effect, once
 //! or for ever. So a test can run once to count, then once for each (operation, before or after). A clone
 //! is the same store: the test keeps one and gives the other to the code under test.
+//!
+//! It lists in descending order, since nobody may rely on another, and in [`chaos`](FaultStore::chaos)
+//! it pauses and fails at random, from a seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +16,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Turns that others get before an operation in chaos, at most.
+const PAUSE_TURNS: u32 = 8;
 
 /// When an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +73,13 @@ struct Script {
     faults: BTreeMap<usize, Fault>,
     dead: bool,
     writes_refused: Option<io::ErrorKind>,
+    chaos: Option<Chaos>,
+}
+
+struct Chaos {
+    rng: StdRng,
+    before: f64,
+    after: f64,
 }
 
 impl FaultStore {
@@ -81,6 +96,12 @@ impl FaultStore {
     /// Lets every write fail from now on, as on a full disk (`StorageFull`); `None` ends it.
     pub fn refuse_writes(&self, kind: Option<io::ErrorKind>) {
         self.script().writes_refused = kind;
+    }
+
+    /// Pauses before every operation, so that workers on one thread interleave, and fails that share of
+    /// them before and after their effect. The same seed and the same work give the same faults.
+    pub fn chaos(&self, seed: u64, before: f64, after: f64) {
+        self.script().chaos = Some(Chaos { rng: StdRng::seed_from_u64(seed), before, after });
     }
 
     /// Works again, without faults, and counts from 0.
@@ -123,7 +144,9 @@ impl FaultStore {
         if let Some(kind) = script.writes_refused.filter(|_| matches!(verb, "put" | "delete" | "copy")) {
             return Err(broken(kind));
         }
-        let Some(fault) = fault else { return Ok(None) };
+        let Some(fault) = fault.or_else(|| script.chaos.as_mut().and_then(Chaos::fault)) else {
+            return Ok(None);
+        };
         script.dead |= fault.dies;
         match fault.when {
             When::Before => Err(broken(fault.kind)),
@@ -131,12 +154,42 @@ impl FaultStore {
         }
     }
 
+    async fn pause(&self) {
+        let turns = self.script().chaos.as_mut().map_or(0, |chaos| chaos.rng.random_range(0..PAUSE_TURNS));
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Everything under a prefix in descending order, and how the listing is to fail.
+    async fn listing(&self, prefix: Option<&Path>) -> Result<(Vec<ObjectMeta>, Option<Fault>)> {
+        self.pause().await;
+        let fault = self.enter("list", &prefix.cloned().unwrap_or_default())?;
+        let mut found: Vec<_> = self.inner.list(prefix).try_collect().await?;
+        found.sort_unstable_by(|a, b| b.location.cmp(&a.location));
+        Ok((found, fault))
+    }
+
     async fn run<T>(&self, verb: &str, key: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.pause().await;
         let fault = self.enter(verb, key)?;
         let answer = work.await;
         match fault {
             Some(fault) => Err(broken(fault.kind)),
             None => answer,
+        }
+    }
+}
+
+impl Chaos {
+    fn fault(&mut self) -> Option<Fault> {
+        let drawn: f64 = self.rng.random();
+        if drawn < self.before {
+            Some(Fault::once(When::Before))
+        } else if drawn < self.before + self.after {
+            Some(Fault::once(When::After))
+        } else {
+            None
         }
     }
 }
@@ -183,14 +236,15 @@ impl ObjectStore for FaultStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        match self.enter("list", &prefix.cloned().unwrap_or_default()) {
-            Ok(None) => self.inner.list(prefix),
-            Ok(Some(fault)) => {
-                let cut = stream::iter([Err(broken(fault.kind))]);
-                self.inner.list(prefix).chain(cut).boxed()
-            }
-            Err(error) => stream::iter([Err(error)]).boxed(),
-        }
+        let (store, prefix) = (self.clone(), prefix.cloned());
+        let listed = async move {
+            let (found, cut) = match store.listing(prefix.as_ref()).await {
+                Ok((found, fault)) => (found, fault.map(|fault| broken(fault.kind))),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            stream::iter(found.into_iter().map(Ok).chain(cut.map(Err)))
+        };
+        stream::once(listed).flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -5,6 +5,7 @@
 //! not hash to its name, does not open or does not follow is left out, and the next longest chain is taken.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use bytes::Bytes;
 use fermata_core::FORMAT;
@@ -278,6 +279,12 @@ impl Replay {
         }
         self.frames = Default::default();
         Ok(open)
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Log({}, {} events)", self.folder, self.state().events)
     }
 }
 

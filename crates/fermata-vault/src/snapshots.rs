@@ -41,10 +41,7 @@ impl Vault {
     /// Every snapshot of a tenant, oldest first.
     pub async fn snapshots(&self, tenant: &Tenant) -> Result<Vec<RunId>, VaultError> {
         let found = self.door().list(&layout::snapshots(tenant)).await?;
-        let mut runs: Vec<RunId> =
-            found.iter().filter_map(|found| layout::snapshot_run(&found.location)).collect();
-        runs.sort_unstable();
-        Ok(runs)
+        Ok(found.iter().filter_map(|found| layout::snapshot_run(&found.location)).collect())
     }
 
     /// The manifest of the newest snapshot.

@@ -84,6 +84,20 @@ async fn a_run_becomes_a_snapshot_and_leaves_nothing_else() {
 }
 
 #[tokio::test]
+async fn snapshots_are_listed_oldest_first() {
+    for room in Room::each().await {
+        let names = ["bbbbbb", "dddddd", "aaaaaa", "cccccc"].map(run);
+        for name in &names {
+            back_up(&room.vault, name, &pages(), &mut 0).await.unwrap();
+        }
+        let mut sorted = names.to_vec();
+        sorted.sort();
+        assert_eq!(room.vault.snapshots(&acme()).await.unwrap(), sorted);
+        assert_eq!(room.vault.latest(&acme()).await.unwrap().unwrap().run, run("dddddd"));
+    }
+}
+
+#[tokio::test]
 async fn an_unchanged_chunk_is_not_stored_again() {
     for room in Room::each().await {
         let vault = &room.vault;

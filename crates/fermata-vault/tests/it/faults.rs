@@ -4,9 +4,12 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fermata_core::manifest::Manifest;
 use fermata_core::settings::Settings;
 use fermata_vault::fault::{Fault, FaultStore, When};
-use fermata_vault::{Disposition, Identity, InitOptions, Sealed, Vault, VaultError, Verdict, probe};
+use fermata_vault::{
+    Disposition, Identity, InitOptions, Known, Log, Sealed, Vault, VaultError, Verdict, probe,
+};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -16,7 +19,7 @@ use object_store::{
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use crate::job::{ENTITY, Room, acme, back_up, expected, now, pages, plan_of, records, run};
+use crate::job::{ENTITY, Room, acme, back_up, expected, now, pages, plan_of, records, run, take_page};
 
 const WHEN: [When; 2] = [When::Before, When::After];
 
@@ -63,6 +66,73 @@ async fn a_death_at_any_operation_costs_one_page() {
 #[tokio::test]
 async fn a_failure_of_any_operation_costs_one_page() {
     survives(Fault::once, 1).await;
+}
+
+/// Three workers on one run, none of which knows of the others.
+async fn crowd(room: &Room, seed: u64) -> Vec<Manifest> {
+    room.store.chaos(seed, 0.03, 0.05);
+    let worker = async || {
+        for _ in 0..100 {
+            match back_up(&room.vault, &run("aaaaaa"), &pages(), &mut 0).await {
+                Ok(manifest) => return manifest,
+                Err(error) => assert!(error.is_transient(), "seed {seed}: {error}"),
+            }
+        }
+        panic!("seed {seed}: no end");
+    };
+    futures::future::join_all([worker(), worker(), worker()]).await
+}
+
+#[tokio::test]
+async fn however_workers_interleave_there_is_one_whole_snapshot() {
+    for seed in 0..200 {
+        let room = Room::in_memory().await;
+        let manifests = crowd(&room, seed).await;
+        room.store.reset();
+        let stored = room.vault.latest(&acme()).await.unwrap().unwrap();
+        assert!(manifests.iter().all(|manifest| *manifest == stored), "seed {seed}");
+        assert_eq!(records(&room.vault, &stored).await, expected(&pages()), "seed {seed}");
+        assert!(room.vault.verify(&stored, true, &|_| {}).await.unwrap().ok, "seed {seed}");
+        assert_eq!(room.vault.unfinished_runs(&acme()).await.unwrap(), [], "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_cut_short_can_be_found_and_finished() {
+    let folder = |name: &str| format!("tenants/acme/{name}");
+    let left = async |room: &Room, under: &str| {
+        let found: Vec<_> =
+            room.store.inner().list(Some(&Path::from(folder(under)))).try_collect().await.unwrap();
+        found.len()
+    };
+    for at in 0..12 {
+        let room = Room::in_memory().await;
+        let vault = &room.vault;
+        vault.save_settings(Settings::new(acme(), now()), now()).await.unwrap();
+        back_up(vault, &run("aaaaaa"), &pages(), &mut 0).await.unwrap();
+        vault.create_run(&plan_of(run("bbbbbb"))).await.unwrap();
+        let mut log = Log::open(vault, &acme(), &run("bbbbbb"), ENTITY).await.unwrap();
+        for number in 0..3 {
+            take_page(&mut log, number, &pages(), &Known::default()).await.unwrap();
+        }
+        room.store.reset();
+        room.store.fail(at, Fault::death(When::Before));
+        let gone = vault.delete_run(&acme(), &run("bbbbbb")).await.is_ok();
+        room.store.reset();
+        let found = vault.unfinished_runs(&acme()).await.unwrap();
+        assert_eq!(found.is_empty(), gone, "a run whose checkpoints are not all gone has its plan");
+        assert_eq!(left(&room, "runs").await == 0, gone);
+        room.store.reset();
+        room.store.fail(at, Fault::death(When::Before));
+        let gone = vault.delete_tenant(&acme()).await.is_ok();
+        room.store.reset();
+        assert_eq!(vault.tenants().await.unwrap().is_empty(), gone);
+        if left(&room, "chunks").await < 4 {
+            assert_eq!(vault.snapshots(&acme()).await.unwrap(), [], "no snapshot without its chunks");
+        }
+        vault.delete_tenant(&acme()).await.unwrap();
+        assert_eq!(left(&room, "").await, 0);
+    }
 }
 
 #[tokio::test]
@@ -228,7 +298,7 @@ async fn a_store_that_does_not_keep_writers_apart_is_for_one_writer_only() {
         assert_eq!((vault.single_writer(), vault.verdict()), (true, verdict));
         // One after the other, documents are still written once.
         let manifest = back_up(&vault, &run("aaaaaa"), &pages(), &mut 0).await.unwrap();
-        let theirs = fermata_core::manifest::Manifest { nonce: "other".into(), ..manifest.clone() };
+        let theirs = Manifest { nonce: "other".into(), ..manifest.clone() };
         assert_eq!(vault.write_manifest(&theirs).await.unwrap(), Sealed::Theirs(Box::new(manifest)));
     }
 }
@@ -260,6 +330,6 @@ async fn what_a_caller_runs_elsewhere_can_be_sent_there() {
         vault.verify(&manifest, true, &|_| {}).await
     });
     assert!(done.await.unwrap().unwrap().ok);
-    let log = fermata_vault::Log::open(&room.vault, &acme(), &run("aaaaaa"), ENTITY).await.unwrap();
+    let log = Log::open(&room.vault, &acme(), &run("aaaaaa"), ENTITY).await.unwrap();
     assert_eq!(log.state().events, 0, "swept");
 }

@@ -235,6 +235,17 @@ async fn a_step_that_does_not_add_up_is_not_stored() {
 }
 
 #[tokio::test]
+async fn records_that_were_taken_away_are_missed_at_once() {
+    let room = Room::in_memory().await;
+    let mut log = open(&room).await;
+    take(&mut log, 1).await;
+    assert!(!std::mem::take(log.chunk(LayerKind::Sweep)).is_empty());
+    let tally = log.state().tally;
+    let lost = log.append(step(at_page(2), tally.records, tally.bytes)).await;
+    assert!(matches!(lost, Err(VaultError::Illegal(_))), "{lost:?}");
+}
+
+#[tokio::test]
 async fn marks_are_forgotten_when_a_step_says_so() {
     let room = Room::in_memory().await;
     let mut log = open(&room).await;
