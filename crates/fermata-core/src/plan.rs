@@ -29,6 +29,18 @@ const PERIODS_AHEAD_DAYS: i64 = 31;
 const PLANS_FROM: &str = "2000-01-01";
 const PLANS_YEARS_AHEAD: i16 = 5;
 
+/// The windows that requests may name.
+pub const WINDOWS: [&str; 8] = [
+    "plansFrom",
+    "plansTo",
+    "periodsFrom",
+    "periodsTo",
+    "schedulesFrom",
+    "schedulesTo",
+    "logFrom",
+    "auditFrom",
+];
+
 /// What was asked for, besides the tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wish {
@@ -140,7 +152,6 @@ fn windows(from: Option<Date>, now: Timestamp) -> BTreeMap<String, String> {
     let periods_from = from.unwrap_or_else(|| shifted(&now, -PERIODS_BACK_DAYS * 24).date());
     let periods_to = shifted(&now, PERIODS_AHEAD_DAYS * 24).date();
     BTreeMap::from([
-        ("today".to_owned(), day(today)),
         ("periodsFrom".to_owned(), day(periods_from)),
         ("periodsTo".to_owned(), day(periods_to)),
         ("plansFrom".to_owned(), PLANS_FROM.to_owned()),
@@ -158,6 +169,11 @@ fn shifted(now: &ZonedDateTime, hours: i64) -> ZonedDateTime {
 
 fn instant(at: &ZonedDateTime) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The day of a plan, in UTC.
+pub fn today(plan: &Plan) -> Date {
+    plan.started.to_zoned_datetime(TimeZone::UTC).date()
 }
 
 /// A window's value for a request made at `now`.

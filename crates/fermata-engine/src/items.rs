@@ -3,7 +3,7 @@
 //! Items come in the order of their text, and a cursor holds the last one that is done, so a resume
 //! finds its place however the keys were collected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use fermata_core::catalogue::{Key, Over};
@@ -21,6 +21,8 @@ pub struct Found {
     pub keys: Keys,
     /// Worklog ids.
     pub worklogs: RoaringTreemap,
+    /// Kinds of which there may be more, with the entity that could not all be read.
+    pub partial: BTreeMap<Key, &'static str>,
 }
 
 /// One request's worth of keys.
@@ -134,6 +136,7 @@ mod tests {
         Found {
             keys: [(Key::Team, set(&["1", "2"])), (Key::Period, set(&["a/b", "c/d"]))].into(),
             worklogs: RoaringTreemap::from_iter([3, 5, 8, 1 << 40]),
+            partial: BTreeMap::new(),
         }
     }
 

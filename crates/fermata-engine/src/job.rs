@@ -93,7 +93,7 @@ impl Job {
         };
         let read = self.read(&cursor);
         let mut item = item;
-        item.values.windows = self.windows();
+        item.values.windows = windows(&self.plan, self.clock.now());
         let request =
             paging::request(read, &cursor.place, &item.values, u64::from(self.rows(read)), self.today());
         let mut cost = Cost::default();
@@ -232,7 +232,7 @@ impl Job {
     async fn heed(&mut self, cursor: Cursor, item: &Item, error: TempoError) -> Result<(), JobError> {
         let tally = self.tally();
         let fresh = tally.answered == 0 && cursor.place == Place::Start;
-        let other_way = self.entity.fallback.is_some() && !cursor.fallback;
+        let other_way = !cursor.fallback && self.has_other_way();
         match error.disposition() {
             Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
             Disposition::Smaller if self.rows(self.read(&cursor)) > 1 => {
@@ -246,6 +246,12 @@ impl Job {
                 Ok(self.end(tally, Vec::new(), Outcome::Failed(error.to_string())).await?)
             }
         }
+    }
+
+    /// Whether the entity's second way of reading can be gone: it may need keys that nobody gave.
+    fn has_other_way(&self) -> bool {
+        let first = self.entity.fallback.and_then(|second| second.reads.first());
+        first.is_some_and(|read| self.found.item_after(&read.over, None).is_some())
     }
 
     async fn read_other_way(&mut self, mut tally: Tally, error: &TempoError) -> Result<(), VaultError> {
@@ -280,20 +286,31 @@ impl Job {
         let refusal = |note: &Note| if let Note::Refused(why) = note { Some(why.clone()) } else { None };
         let why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
         let grant = format!("{why}; grant the token {}", self.entity.family.grant());
-        if tally.refused > 0 && tally.answered == 0 {
+        if tally.refused > 0 && tally.answered == 0 && tally.records == 0 {
             return Outcome::Skipped(grant);
+        }
+        if tally.refused > 0 && tally.answered == 0 {
+            return Outcome::Failed(format!("refused half way: {grant}"));
         }
         if tally.refused > 0 {
             let all = tally.refused + tally.answered;
             return Outcome::Failed(format!("{} of {all} parts may not be read: {grant}", tally.refused));
         }
-        match self.entity.fallback {
-            Some(second) if state.cursor.fallback && !second.misses.is_empty() => Outcome::Failed(format!(
+        if let Some(second) =
+            self.entity.fallback.filter(|second| state.cursor.fallback && !second.misses.is_empty())
+        {
+            return Outcome::Failed(format!(
                 "the token may only view, so this is missing: {}; grant the token to manage {}",
                 second.misses,
                 self.entity.family.grant()
-            )),
-            _ => Outcome::Complete,
+            ));
+        }
+        let mut keys = self.entity.reads(state.cursor.fallback).iter().flat_map(|read| read.over.keys());
+        match keys.find_map(|key| Some((key, self.found.partial.get(key)?))) {
+            Some((key, parent)) => {
+                Outcome::Failed(format!("it is read per {}, and {parent} could not all be read", key.name()))
+            }
+            None => Outcome::Complete,
         }
     }
 
@@ -370,24 +387,13 @@ impl Job {
     }
 
     fn today(&self) -> Date {
-        let planned = self.plan.windows.get("today").and_then(|today| today.parse().ok());
-        planned.unwrap_or_else(|| self.plan.started.to_zoned_datetime(jiff::tz::TimeZone::UTC).date())
+        plan::today(&self.plan)
     }
+}
 
-    fn windows(&self) -> Vec<(&'static str, String)> {
-        const NAMES: [&str; 8] = [
-            "plansFrom",
-            "plansTo",
-            "periodsFrom",
-            "periodsTo",
-            "schedulesFrom",
-            "schedulesTo",
-            "logFrom",
-            "auditFrom",
-        ];
-        let now = self.clock.now();
-        NAMES.iter().filter_map(|name| Some((*name, plan::window(&self.plan, name, now)?))).collect()
-    }
+/// The values of the windows that requests name.
+pub(crate) fn windows(plan: &Plan, now: Timestamp) -> Vec<(&'static str, String)> {
+    plan::WINDOWS.iter().filter_map(|name| Some((*name, plan::window(plan, name, now)?))).collect()
 }
 
 fn after(cursor: &Cursor, item: &Item) -> Cursor {

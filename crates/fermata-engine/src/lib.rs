@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 pub mod clock;
+pub mod coverage;
 pub mod digest;
+pub mod export;
 pub mod items;
 pub mod job;
 pub mod progress;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fermata_core::catalogue::{self, Entity};
-use fermata_core::checkpoint::{Outcome, State};
+use fermata_core::checkpoint::{Cursor, Outcome, State};
 use fermata_core::manifest::Manifest;
 use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
@@ -128,6 +128,7 @@ impl Engine {
             Some(manifest) => self.vault.known(manifest).await?,
             None => Known::default(),
         };
+        self.sweep_leftovers(tenant).await?;
         let (plan, resumed) = self.plan(&settings, wish).await?;
         self.teller.tell(Progress::Begun {
             tenant: tenant.clone(),
@@ -150,7 +151,7 @@ impl Engine {
             Ok(states) => self.seal(&settings, states).await?,
             Err(error) => {
                 if matches!(error, BackupError::TokenRefused(_)) {
-                    self.mark_refused(tenant).await?;
+                    self.mark_refused(&settings).await?;
                 }
                 return Err(error);
             }
@@ -209,15 +210,32 @@ impl Engine {
             fermata_vault::Sealed::Mine => manifest,
             fermata_vault::Sealed::Theirs(theirs) => *theirs,
         };
-        self.vault.sweep_run(&manifest).await?;
+        if let Err(error) = self.vault.sweep_run(&manifest).await {
+            // The snapshot is there; what is left of its checkpoints the next backup sweeps.
+            tracing::warn!(tenant = %manifest.tenant, run = %manifest.run, "checkpoints not swept: {error}");
+        }
         Ok(manifest)
     }
 
-    async fn mark_refused(&self, tenant: &Tenant) -> Result<(), VaultError> {
+    /// Sweeps the checkpoints of sealed runs that a crash or a fault left.
+    async fn sweep_leftovers(&self, tenant: &Tenant) -> Result<(), VaultError> {
+        for leftover in self.vault.leftover_runs(tenant).await? {
+            if let fermata_vault::Leftover::Sealed(run) = leftover {
+                self.vault.delete_run(tenant, &run).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks the token that was used as refused; one that was stored meanwhile has not been tried.
+    async fn mark_refused(&self, used: &Settings) -> Result<(), VaultError> {
         let now = self.clock.now();
-        let Some(mut settings) = self.vault.settings(tenant).await? else { return Ok(()) };
-        if let Some(token) = &mut settings.token {
-            token.refused = Some(now);
+        let Some(mut settings) = self.vault.settings(&used.tenant).await? else { return Ok(()) };
+        match &mut settings.token {
+            Some(token) if used.token.as_ref().is_some_and(|used| used.sealed == token.sealed) => {
+                token.refused = Some(now);
+            }
+            _ => return Ok(()),
         }
         match self.vault.save_settings(settings, now).await {
             // Whoever wrote them meanwhile may have stored a new token; the next run will see.
@@ -256,15 +274,16 @@ impl Run<'_> {
             if self.stop.is_cancelled() {
                 return Err(BackupError::Stopped);
             }
+            // One moment for both questions, or a job whose time comes between them is never woken.
+            let now = Instant::now();
             while self.working.len() < JOBS_AT_ONCE {
-                let Some(next) = self.next_ready() else { break };
+                let Some(next) = self.next_ready(now) else { break };
                 self.start(next).await?;
             }
             if self.working.is_empty() && self.waiting.is_empty() {
                 return Ok(());
             }
-            let soon =
-                self.waiting.iter().map(|waiting| waiting.not_before).filter(|at| *at > Instant::now()).min();
+            let soon = self.waiting.iter().map(|waiting| waiting.not_before).filter(|at| *at > now).min();
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 Some(ended) = self.working.join_next() => match ended {
@@ -272,14 +291,13 @@ impl Run<'_> {
                     // A panic in a job is a bug; it must not pass for a job that ended.
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 },
-                () = tokio::time::sleep_until(soon.unwrap_or_else(Instant::now)), if soon.is_some() => {}
+                () = tokio::time::sleep_until(soon.unwrap_or(now)), if soon.is_some() => {}
             }
         }
     }
 
     /// Takes out the first job whose parents are done and whose time has come.
-    fn next_ready(&mut self) -> Option<Waiting> {
-        let now = Instant::now();
+    fn next_ready(&mut self, now: Instant) -> Option<Waiting> {
         let planned = |name: &str| self.plan.jobs.iter().any(|job| job.entity == name);
         let ready = |waiting: &Waiting| {
             let mut parents = waiting.entity.parents().filter(|parent| planned(parent.name));
@@ -296,7 +314,7 @@ impl Run<'_> {
             None => Box::new(self.open(entity).await?),
         };
         if job.log.state().outcome.is_none()
-            && let Some(why) = self.orphaned(entity)
+            && let Some(why) = self.orphaned(entity, &job.log.state().cursor)
         {
             job.give_up(Outcome::Skipped(why)).await?;
         }
@@ -319,8 +337,12 @@ impl Run<'_> {
             tracing::warn!(entity = entity.name, "checkpoint left out: {left_out}");
         }
         let mut found = Found::default();
-        for parent in entity.parents().filter_map(|parent| self.done.get(parent.name)) {
-            found.add(&parent.found.keys, Some(&parent.found.worklogs));
+        for parent in entity.parents() {
+            let Some(done) = self.done.get(parent.name) else { continue };
+            found.add(&done.found.keys, Some(&done.found.worklogs));
+            if done.state.outcome != Some(Outcome::Complete) {
+                found.partial.extend(parent.yields.iter().map(|given| (given.key, parent.name)));
+            }
         }
         Ok(Job {
             entity,
@@ -336,18 +358,19 @@ impl Run<'_> {
     }
 
     /// Why an entity cannot be read at all: nothing that gives one of its keys could be.
-    fn orphaned(&self, entity: &Entity) -> Option<String> {
-        let complete = |name: &str| {
+    fn orphaned(&self, entity: &Entity, cursor: &Cursor) -> Option<String> {
+        let gave = |name: &str| {
             let done = self.done.get(name);
             done.is_some_and(|done| {
                 done.state.outcome == Some(Outcome::Complete) || done.state.tally.records > 0
             })
         };
-        entity.needs().find_map(|key| {
+        let keys = entity.reads(cursor.fallback).iter().flat_map(|read| read.over.keys());
+        keys.copied().find_map(|key| {
             let mut givers =
                 entity.parents().filter(|parent| parent.gives(key)).map(|parent| parent.name).peekable();
             let first = *givers.peek()?;
-            (!givers.any(complete))
+            (!givers.any(gave))
                 .then(|| format!("it is read per {}, and {first} could not be read", key.name()))
         })
     }

@@ -1,1 +1,38 @@
-fn main() {}
+#![doc = include_str!("../README.md")]
+
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod lock;
+mod logging;
+mod out;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap knows whether this is help (stdout, 0) or a mistake (stderr, 2).
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    let out = out::Out::new(cli.global.json, cli.global.quiet);
+    let result = config::Config::load(&cli.global).map_err(anyhow::Error::from).and_then(|config| {
+        logging::start(&config);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(commands::run(cli.command, config, &out))
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            out::error(&error);
+            ExitCode::from(exit::code(&error))
+        }
+    }
+}

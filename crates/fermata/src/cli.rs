@@ -1,0 +1,303 @@
+//! What can be asked.
+#![allow(
+    clippy::doc_markdown,
+    rustdoc::bare_urls,
+    rustdoc::invalid_html_tags,
+    reason = "doc comments are help texts here"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use fermata_core::names::{RunId, Tenant};
+use fermata_engine::export::Format;
+use jiff::civil::Date;
+
+use crate::config::LogFormat;
+
+/// Backs up what Tempo keeps outside Jira: worklogs, teams, accounts, plans and the rest.
+#[derive(Debug, Parser)]
+#[command(name = "fermata", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 partial, 4 token refused.
+The first backup: fermata init; fermata tenant add acme; fermata token set acme < token.txt; fermata backup acme"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// Configuration file [default: ./fermata.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Store: a folder or file:///path [environment: FERMATA_STORE] [default: ./fermata-data]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Queue of a fleet [environment: FERMATA_REDIS]
+    #[arg(long, global = true, value_name = "URL", hide = true)]
+    pub(crate) redis: Option<String>,
+    /// How the log on stderr is written [what it holds: FERMATA_LOG]
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) log: LogFormat,
+    /// One JSON document on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the key file and the vault
+    Init(Init),
+    /// Tenants: the Jira sites that are backed up
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// API tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Back tenants up, from where the last backup was interrupted if it was
+    Backup(Backup),
+    /// Unfinished runs
+    #[command(subcommand)]
+    Runs(RunsCommand),
+    /// Snapshots
+    #[command(subcommand)]
+    Snapshots(SnapshotsCommand),
+    /// Write a snapshot's records to files that other programs open
+    Export(Export),
+    /// Look for what is wrong, and say what to do about it
+    Doctor,
+    /// A simulated Tempo, a backup killed and resumed, verified and exported: all in one command
+    Demo(Demo),
+    /// Completions for a shell, on stdout
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Manual pages
+    Man {
+        /// Write a page for each command to this folder; without it the first page goes to stdout
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Store records as they are, compressed but not encrypted; tokens are always encrypted
+    #[arg(long)]
+    pub(crate) no_encryption: bool,
+    /// Only one process will ever write to this store, so it need not keep two apart
+    #[arg(long)]
+    pub(crate) single_writer: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Add a tenant
+    Add(TenantSettings),
+    /// Change a tenant's settings; what is not named stays
+    Set(TenantSettings),
+    /// All tenants
+    List,
+    /// One tenant's settings
+    Show {
+        /// Which
+        tenant: Tenant,
+    },
+    /// Hold a tenant's backups back
+    Pause {
+        /// Which
+        tenant: Tenant,
+    },
+    /// Let a tenant's backups go on
+    Resume {
+        /// Which
+        tenant: Tenant,
+    },
+    /// Forget a tenant and its token; its snapshots stay unless --data is given
+    Remove {
+        /// Which
+        tenant: Tenant,
+        /// Delete its snapshots too, for good
+        #[arg(long)]
+        data: bool,
+        /// Do it; without this the command only says what it would do
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantSettings {
+    /// A short name of your choice: a-z, 0-9 and hyphens
+    pub(crate) tenant: Tenant,
+    /// A name for people
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Tempo's address: https://api.tempo.io, or of a region, https://api.eu.tempo.io or https://api.us.tempo.io
+    #[arg(long, value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+    /// Requests per second; Tempo allows 5
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    /// When a fleet backs it up: five fields of cron
+    #[arg(long, value_name = "CRON")]
+    pub(crate) schedule: Option<String>,
+    /// The time zone of the schedule, like Europe/Berlin
+    #[arg(long, value_name = "TZ")]
+    pub(crate) time_zone: Option<String>,
+    /// Snapshots to keep, like daily=7,weekly=5,monthly=12,yearly=3
+    #[arg(long, value_name = "RULES")]
+    pub(crate) keep: Option<String>,
+    /// Leave an entity out on purpose (again for more; "none" takes all back in)
+    #[arg(long, value_name = "ENTITY")]
+    pub(crate) without: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Store a token: from stdin or a file, never from the command line
+    Set {
+        /// Whose
+        tenant: Tenant,
+        /// The file that holds it [default: stdin]
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// The day it expires, as Tempo showed it; you are warned before
+        #[arg(long, value_name = "DATE")]
+        expires: Option<Date>,
+        /// Store it without asking Tempo whether it is good
+        #[arg(long)]
+        no_check: bool,
+    },
+    /// Show what the token may read, entity by entity, and what it may not and why
+    Check {
+        /// Whose
+        tenant: Tenant,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).multiple(false))]
+pub(crate) struct Backup {
+    /// Which
+    #[arg(group = "who")]
+    pub(crate) tenants: Vec<Tenant>,
+    /// Every tenant that is not paused
+    #[arg(long, group = "who")]
+    pub(crate) all: bool,
+    /// Only this entity and what it hangs on (again for more)
+    #[arg(long, value_name = "ENTITY")]
+    pub(crate) entity: Vec<String>,
+    /// Read everything, whatever earlier snapshots hold
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// How far back timesheet periods and approvals are read [default: one year]
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: Option<Date>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// Runs that are not finished
+    List {
+        /// Whose; all when none is named
+        tenant: Option<Tenant>,
+    },
+    /// How far a run is
+    Show {
+        /// Whose
+        tenant: Tenant,
+        /// Which; the unfinished one when none is named
+        run: Option<RunId>,
+    },
+    /// Drop an unfinished run, so that the next backup begins anew
+    Abandon {
+        /// Whose
+        tenant: Tenant,
+        /// Which; the unfinished one when none is named
+        run: Option<RunId>,
+        /// Do it; without this the command only says what it would do
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotsCommand {
+    /// All snapshots of a tenant
+    List {
+        /// Whose
+        tenant: Tenant,
+    },
+    /// What a snapshot holds, and what it lacks and why
+    Show {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Check that a snapshot is whole
+    Verify {
+        #[command(flatten)]
+        which: Which,
+        /// Read, decrypt and count every record too
+        #[arg(long)]
+        data: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Whose
+    pub(crate) tenant: Tenant,
+    /// Which snapshot, by its name
+    #[arg(long, value_name = "ID", default_value = "latest")]
+    pub(crate) snapshot: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Only this entity (again for more)
+    #[arg(long, value_name = "ENTITY")]
+    pub(crate) entity: Vec<String>,
+    /// ndjson: records as Tempo sent them; csv, parquet: a column for each field
+    #[arg(long, value_name = "ndjson|csv|parquet", default_value = "ndjson")]
+    pub(crate) format: Format,
+    /// The folder for the files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Replace files that are there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Worklogs of the simulated site
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub(crate) worklogs: usize,
+    /// Keep the vault and the exported files in this folder, to look at
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_are_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,101 @@
+//! One module for each command.
+
+mod backup;
+mod demo;
+mod doctor;
+mod export;
+mod init;
+mod papers;
+mod runs;
+mod snapshots;
+mod tenant;
+mod token;
+
+use fermata_core::names::Tenant;
+use fermata_core::settings::Settings;
+use fermata_vault::{Identity, KeyError, Vault};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Command;
+use crate::config::Config;
+use crate::exit::Usage;
+use crate::out::Out;
+
+/// Carries a command out; returns its exit code.
+pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::Result<u8> {
+    let now = Timestamp::now();
+    match command {
+        Command::Init(init) => init::run(&init, &config, *out, now).await,
+        Command::Tenant(command) => tenant::run(command, &config, *out, now).await,
+        Command::Token(command) => token::run(command, &config, *out, now).await,
+        Command::Backup(backup) => backup::run(backup, &config, *out, now).await,
+        Command::Runs(command) => runs::run(command, &config, *out).await,
+        Command::Snapshots(command) => snapshots::run(command, &config, *out).await,
+        Command::Export(export) => export::run(export, &config, *out).await,
+        Command::Doctor => doctor::run(&config, *out, now).await,
+        Command::Demo(demo) => demo::run(demo).await,
+        Command::Completions { shell } => papers::completions(shell),
+        Command::Man { out: folder } => papers::man(folder.as_deref()),
+    }
+}
+
+/// Opens the vault with the key at hand.
+async fn open(config: &Config) -> anyhow::Result<Vault> {
+    Ok(Vault::open(fermata_vault::open(&config.store)?, Identity::read(&config.key_file)?).await?)
+}
+
+/// Opens the vault for what needs no key; with it where there is one.
+async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
+    let store = fermata_vault::open(&config.store)?;
+    match Identity::read(&config.key_file) {
+        Ok(identities) => Ok(Vault::open(store, identities).await?),
+        Err(KeyError::Missing { .. }) => Ok(Vault::open(store, []).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The settings of a tenant that is there.
+async fn settings(vault: &Vault, tenant: &Tenant) -> anyhow::Result<Settings> {
+    let settings = vault.settings(tenant).await?.filter(|settings| !settings.removed);
+    settings.ok_or_else(|| {
+        Usage(format!("there is no tenant {tenant}; `fermata tenant list` shows them all")).into()
+    })
+}
+
+/// The tenants that were added and not removed, with their settings.
+async fn all_settings(vault: &Vault) -> anyhow::Result<Vec<Settings>> {
+    let mut all = Vec::new();
+    for tenant in vault.tenants().await? {
+        all.extend(vault.settings(&tenant).await?.filter(|settings| !settings.removed));
+    }
+    Ok(all)
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
+fn stop_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        told.cancel();
+        wait_for_signal().await;
+        std::process::exit(i32::from(crate::exit::FAILED));
+    });
+    stop
+}
+
+#[cfg(unix)]
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,162 @@
+//! `fermata backup`: plan and run here, without a queue.
+
+use fermata_core::checkpoint::Tally;
+use fermata_core::manifest::EntryStatus;
+use fermata_core::names::Tenant;
+use fermata_core::plan::Wish;
+use fermata_engine::report::{Report, ReportStatus};
+use fermata_engine::{BackupError, Clock, Engine, Teller};
+use fermata_tempo::Options;
+use fermata_vault::Vault;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Backup;
+use crate::config::Config;
+use crate::exit;
+use crate::lock;
+use crate::out::{self, Out, table};
+use crate::progress;
+
+/// Tenants that are backed up at a time; each has its own quota, and all share this machine.
+const TENANTS_AT_ONCE: usize = 4;
+
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    tenants: Vec<Report>,
+}
+
+pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+    let vault = super::open(config).await?;
+    let tenants = if backup.all { everybody(&vault).await? } else { backup.tenants };
+    if tenants.is_empty() {
+        out.say("There is no tenant to back up: fermata tenant add NAME");
+    }
+    let wish = Wish { only: backup.entity.into_iter().collect(), from: backup.from };
+    let stop = super::stop_signal();
+    let (teller, listener) = tokio::sync::mpsc::unbounded_channel();
+    let shown = tokio::spawn(progress::show(listener, out));
+    let engine = Engine {
+        vault,
+        clock: Clock::new(now),
+        client: Options::default(),
+        attempt_pause: std::time::Duration::from_secs(2),
+        teller: Teller::new(teller),
+    };
+    let ended: Vec<_> = stream::iter(tenants)
+        .map(|tenant| one(&engine, config, tenant, wish.clone(), &stop))
+        .buffered(TENANTS_AT_ONCE)
+        .collect()
+        .await;
+    drop(engine);
+    shown.await?;
+    let alone = ended.len() == 1;
+    let mut codes = Vec::new();
+    let mut reports = Vec::new();
+    for (tenant, result) in ended {
+        match result {
+            Ok(report) => {
+                codes.push(if report.status == ReportStatus::Complete { exit::DONE } else { exit::PARTIAL });
+                reports.push(report);
+            }
+            Err(error) if alone && !out.is_json() => return Err(error),
+            Err(error) => {
+                codes.push(exit::code(&error));
+                out::error(&error);
+                reports.push(Report::failed(&tenant, None, Tally::default(), 0.0, out::causes(&error)));
+            }
+        }
+    }
+    let document = Document { schema: fermata_core::FORMAT, tenants: reports };
+    out.result(&document, || document.tenants.iter().map(text).collect::<Vec<_>>().join("\n\n"))?;
+    Ok(sum(&codes))
+}
+
+async fn everybody(vault: &Vault) -> anyhow::Result<Vec<Tenant>> {
+    let all = super::all_settings(vault).await?;
+    Ok(all.into_iter().filter(|settings| !settings.paused).map(|settings| settings.tenant).collect())
+}
+
+async fn one(
+    engine: &Engine,
+    config: &Config,
+    tenant: Tenant,
+    wish: Wish,
+    stop: &CancellationToken,
+) -> (Tenant, anyhow::Result<Report>) {
+    let result = async {
+        let _lock = lock::take(config, &tenant)?;
+        Ok(engine.backup(&tenant, wish, stop).await?)
+    };
+    let result: anyhow::Result<Report> = result.await;
+    if let Err(error) = &result
+        && !matches!(error.downcast_ref(), Some(BackupError::Stopped))
+    {
+        tracing::info!(%tenant, "backup failed: {}", out::causes(error));
+    }
+    (tenant, result)
+}
+
+/// One code for many tenants: that of all, or "partial" where they differ.
+fn sum(codes: &[u8]) -> u8 {
+    match codes {
+        [] => exit::DONE,
+        [first, rest @ ..] if rest.iter().all(|code| code == first) => *first,
+        _ => exit::PARTIAL,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let Some(snapshot) = &report.snapshot else {
+        return format!("{}: failed: {}", report.tenant, report.reason.as_deref().unwrap_or("unknown"));
+    };
+    let rows =
+        report.entities.iter().filter(|entity| entity.records > 0 || entity.status != EntryStatus::Complete);
+    let rows = rows.map(|entity| {
+        let status = match entity.status {
+            EntryStatus::Complete => "complete",
+            EntryStatus::LeftOut => "left out",
+            EntryStatus::Skipped => "SKIPPED",
+            EntryStatus::Failed => "FAILED",
+        };
+        let why = entity.reason.clone().unwrap_or_else(|| entity.warnings.join("; "));
+        [entity.entity.clone(), status.to_owned(), out::count(entity.records), out::bytes(entity.bytes), why]
+    });
+    let records: u64 = report.entities.iter().map(|entity| entity.records).sum();
+    let bytes: u64 = report.entities.iter().map(|entity| entity.bytes).sum();
+    let gaps = report.entities.iter().filter(|entity| entity.status.is_gap()).count();
+    let status = match gaps {
+        0 => "complete".to_owned(),
+        gaps => format!("PARTIAL: {gaps} of {} entities have gaps", report.entities.len()),
+    };
+    let throttled = match report.throttled {
+        0 => String::new(),
+        throttled => format!(", {throttled} of them too early"),
+    };
+    format!(
+        "{}\n\n{}: snapshot {snapshot}, {status}\n{} records, {} in {} requests{throttled}, {:.1} s{}",
+        table(["ENTITY", "STATUS", "RECORDS", "SIZE", "NOTE"], rows),
+        report.tenant,
+        out::count(records),
+        out::bytes(bytes),
+        out::count(report.requests),
+        report.seconds,
+        if report.resumed { ", resumed" } else { "" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_code_for_many_tenants() {
+        assert_eq!(sum(&[]), exit::DONE);
+        assert_eq!(sum(&[exit::TOKEN]), exit::TOKEN);
+        assert_eq!(sum(&[exit::FAILED, exit::FAILED]), exit::FAILED);
+        assert_eq!(sum(&[exit::DONE, exit::TOKEN]), exit::PARTIAL);
+    }
+}

@@ -1,0 +1,50 @@
+//! `fermata export`: a snapshot's records as files that other programs open.
+
+use std::collections::BTreeSet;
+
+use fermata_engine::export::{self, ExportError, Exported};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use super::snapshots;
+use crate::cli::Export;
+use crate::config::Config;
+use crate::exit;
+use crate::out::{Out, bytes, count, table};
+
+pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document {
+        schema: u32,
+        tenant: String,
+        snapshot: String,
+        files: Vec<Exported>,
+    }
+    let vault = super::open(config).await?;
+    let manifest = snapshots::manifest(&vault, &asked.which).await?;
+    let only: BTreeSet<String> = asked.entity.into_iter().collect();
+    let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let told = |entity: &str, records: u64| bar.set_message(format!("{entity}: {} records", count(records)));
+    let written =
+        export::export(&vault, &manifest, &only, asked.format, &asked.out, asked.overwrite, told).await;
+    bar.finish_and_clear();
+    let files = match written {
+        Err(error @ ExportError::AlreadyThere(_)) => {
+            return Err(anyhow::Error::from(error).context("choose an empty folder, or say --overwrite"));
+        }
+        written => written?,
+    };
+    let document = Document {
+        schema: fermata_core::FORMAT,
+        tenant: manifest.tenant.to_string(),
+        snapshot: manifest.run.to_string(),
+        files,
+    };
+    out.result(&document, || {
+        let rows = document.files.iter().map(|exported| {
+            [exported.file.display().to_string(), count(exported.records), bytes(exported.bytes)]
+        });
+        table(["FILE", "RECORDS", "SIZE"], rows)
+    })?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,196 @@
+//! `fermata snapshots`: list, show, verify.
+
+use std::collections::BTreeSet;
+
+use fermata_core::manifest::{EntryStatus, Manifest, Status};
+use fermata_core::names::{RunId, Tenant};
+use fermata_vault::{Report, Vault};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cli::{SnapshotsCommand, Which};
+use crate::config::Config;
+use crate::exit::{self, Usage};
+use crate::out::{Out, bytes, count, table};
+
+#[derive(Serialize)]
+struct Row {
+    snapshot: RunId,
+    tenant: Tenant,
+    status: Status,
+    started: Timestamp,
+    sealed: Timestamp,
+    records: u64,
+    bytes_stored: u64,
+    bytes_new: u64,
+    entities: usize,
+}
+
+pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) -> anyhow::Result<u8> {
+    match command {
+        SnapshotsCommand::List { tenant } => {
+            list(&super::open_without_key(config).await?, &tenant, out).await
+        }
+        SnapshotsCommand::Show { which } => show(&super::open_without_key(config).await?, &which, out).await,
+        SnapshotsCommand::Verify { which, data } => {
+            let vault =
+                if data { super::open(config).await? } else { super::open_without_key(config).await? };
+            verify(&vault, &which, data, out).await
+        }
+    }
+}
+
+/// The manifest of the snapshot that was named.
+pub(crate) async fn manifest(vault: &Vault, which: &Which) -> anyhow::Result<Manifest> {
+    let tenant = &which.tenant;
+    let manifest = match which.snapshot.as_str() {
+        "latest" => vault.latest(tenant).await?,
+        named => vault.manifest(tenant, &named.parse()?).await?,
+    };
+    if let Some(manifest) = manifest {
+        return Ok(manifest);
+    }
+    let tenants = vault.tenants().await?;
+    Err(Usage(match which.snapshot.as_str() {
+        _ if !tenants.contains(tenant) => {
+            format!("there is no tenant {tenant}; `fermata tenant list` shows them all")
+        }
+        "latest" => format!("{tenant} has no snapshot yet; `fermata backup {tenant}` makes one"),
+        named => {
+            format!("{tenant} has no snapshot {named}; `fermata snapshots list {tenant}` shows them all")
+        }
+    })
+    .into())
+}
+
+async fn list(vault: &Vault, tenant: &Tenant, out: Out) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document {
+        schema: u32,
+        snapshots: Vec<Row>,
+    }
+    if !vault.tenants().await?.contains(tenant) {
+        return Err(
+            Usage(format!("there is no tenant {tenant}; `fermata tenant list` shows them all")).into()
+        );
+    }
+    let mut snapshots = Vec::new();
+    let mut earlier: BTreeSet<String> = BTreeSet::new();
+    for run in vault.snapshots(tenant).await? {
+        if let Some(manifest) = vault.manifest(tenant, &run).await? {
+            snapshots.push(row(&manifest, &earlier));
+            earlier = manifest.chunks().map(|chunk| chunk.name.clone()).collect();
+        }
+    }
+    let document = Document { schema: fermata_core::FORMAT, snapshots };
+    out.result(&document, || {
+        if document.snapshots.is_empty() {
+            return format!("{tenant} has no snapshot yet: fermata backup {tenant}");
+        }
+        let rows = document.snapshots.iter().map(|row| {
+            let status = if row.status == Status::Complete { "complete" } else { "PARTIAL" };
+            [
+                row.snapshot.to_string(),
+                status.to_owned(),
+                count(row.records),
+                bytes(row.bytes_stored),
+                bytes(row.bytes_new),
+            ]
+        });
+        table(["SNAPSHOT", "STATUS", "RECORDS", "STORED", "NEW"], rows)
+    })?;
+    Ok(exit::DONE)
+}
+
+fn row(manifest: &Manifest, earlier: &BTreeSet<String>) -> Row {
+    let chunks: std::collections::BTreeMap<_, _> =
+        manifest.chunks().map(|chunk| (&chunk.name, chunk.stored)).collect();
+    let new = chunks.iter().filter(|(name, _)| !earlier.contains(**name)).map(|(_, stored)| stored).sum();
+    Row {
+        snapshot: manifest.run.clone(),
+        tenant: manifest.tenant.clone(),
+        status: manifest.status,
+        started: manifest.started,
+        sealed: manifest.sealed,
+        records: manifest.records(),
+        bytes_stored: chunks.values().sum(),
+        bytes_new: new,
+        entities: manifest.entities.iter().filter(|entry| entry.status == EntryStatus::Complete).count(),
+    }
+}
+
+async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
+    let manifest = manifest(vault, which).await?;
+    out.result(&manifest, || {
+        let rows = manifest.entities.iter().map(|entry| {
+            let status = match entry.status {
+                EntryStatus::Complete => "complete",
+                EntryStatus::LeftOut => "left out",
+                EntryStatus::Skipped => "SKIPPED",
+                EntryStatus::Failed => "FAILED",
+            };
+            let days = entry.days.map_or_else(String::new, |(first, last)| format!("{first} to {last}"));
+            let why = entry.reason.clone().unwrap_or_else(|| entry.warnings.join("; "));
+            [entry.entity.clone(), status.to_owned(), count(entry.records), bytes(entry.bytes), days, why]
+        });
+        let status = if manifest.status == Status::Complete { "complete" } else { "PARTIAL" };
+        format!(
+            "{}\n\n{}: snapshot {}, {status}\nread from {} by {}, sealed {}",
+            table(["ENTITY", "STATUS", "RECORDS", "SIZE", "DAYS", "NOTE"], rows),
+            manifest.tenant,
+            manifest.run,
+            manifest.base_url,
+            manifest.written_by,
+            manifest.sealed.strftime("%Y-%m-%d %H:%M:%SZ"),
+        )
+    })?;
+    Ok(exit::DONE)
+}
+
+async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: u32,
+        #[serde(flatten)]
+        report: &'a Report,
+    }
+    let manifest = manifest(vault, which).await?;
+    let bar = if out.draws() && data { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    bar.set_style(
+        ProgressStyle::with_template("{bar:20} {pos}/{len} chunks, {msg}")
+            .unwrap_or(ProgressStyle::default_bar()),
+    );
+    let drawn = bar.clone();
+    let progress = move |progress: fermata_vault::Progress| {
+        drawn.set_length(progress.chunks_total);
+        drawn.set_position(progress.chunks);
+        drawn.set_message(bytes(progress.bytes));
+    };
+    let report = vault.verify(&manifest, data, &progress).await?;
+    bar.finish_and_clear();
+    out.result(&Document { schema: fermata_core::FORMAT, report: &report }, || {
+        let depth = match (data, report.ids) {
+            (false, _) => "all chunks are there, with the right size (--data reads them too)",
+            (true, true) => "every record was read, decrypted and counted",
+            (true, false) => "every record was read, decrypted and counted; names were not computed again, for want of the workers' key",
+        };
+        let sum = format!(
+            "snapshot {}: {} chunks, {} records, {} stored",
+            report.snapshot,
+            count(report.chunks),
+            count(report.records),
+            bytes(report.bytes)
+        );
+        if report.ok {
+            return format!("OK: {depth}\n{sum}");
+        }
+        let problems = report.problems.iter().map(|problem| {
+            let entity = problem.entity.clone().unwrap_or_else(|| "-".to_owned());
+            [entity, problem.object.clone(), problem.what.to_string(), problem.salvage.clone()]
+        });
+        let found = report.problems.len();
+        format!("{}\n\nNOT WHOLE: {found} problems\n{sum}", table(["ENTITY", "OBJECT", "PROBLEM", "WHAT IS LEFT"], problems))
+    })?;
+    Ok(if report.ok { exit::DONE } else { exit::FAILED })
+}

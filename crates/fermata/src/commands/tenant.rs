@@ -1,0 +1,287 @@
+//! `fermata tenant`: the Jira sites that are backed up.
+
+use fermata_core::names::Tenant;
+use fermata_core::settings::Settings;
+use fermata_vault::Vault;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::cli::{TenantCommand, TenantSettings};
+use crate::config::Config;
+use crate::exit::{self, Usage};
+use crate::out::{Out, table};
+
+/// More than any site of Tempo's allows; above it a typing error is likelier.
+const RATE_MAX: f64 = 1_000.0;
+
+/// A tenant as documents show it; of the token only what is not secret.
+#[derive(Debug, Serialize)]
+pub(crate) struct View {
+    tenant: Tenant,
+    name: Option<String>,
+    base_url: String,
+    rate: f64,
+    schedule: Option<String>,
+    time_zone: Option<String>,
+    keep: Option<String>,
+    without: Vec<String>,
+    paused: bool,
+    token: Option<TokenView>,
+    last_snapshot: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TokenView {
+    fingerprint: String,
+    stored: Timestamp,
+    expires: Option<Date>,
+    refused: Option<Timestamp>,
+}
+
+pub(crate) async fn run(
+    command: TenantCommand,
+    config: &Config,
+    out: Out,
+    now: Timestamp,
+) -> anyhow::Result<u8> {
+    let vault = super::open_without_key(config).await?;
+    match command {
+        TenantCommand::Add(given) => add(&vault, given, out, now).await,
+        TenantCommand::Set(given) => {
+            let mut settings = super::settings(&vault, &given.tenant).await?;
+            change(&mut settings, given)?;
+            save(&vault, settings, out, now).await
+        }
+        TenantCommand::List => list(&vault, out).await,
+        TenantCommand::Show { tenant } => {
+            let settings = super::settings(&vault, &tenant).await?;
+            show(&vault, &settings, out).await
+        }
+        TenantCommand::Pause { tenant } => hold(&vault, &tenant, true, out, now).await,
+        TenantCommand::Resume { tenant } => hold(&vault, &tenant, false, out, now).await,
+        TenantCommand::Remove { tenant, data, yes } => remove(&vault, &tenant, data, yes, out, now).await,
+    }
+}
+
+async fn add(vault: &Vault, given: TenantSettings, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+    let before = vault.settings(&given.tenant).await?;
+    if before.as_ref().is_some_and(|settings| !settings.removed) {
+        let tenant = &given.tenant;
+        return Err(Usage(format!(
+            "there is a tenant {tenant} already; `fermata tenant set {tenant}` changes it"
+        ))
+        .into());
+    }
+    let mut settings = Settings::new(given.tenant.clone(), now);
+    // Settings are a sequence; that of a tenant who comes back goes on.
+    settings.seq = before.map_or(0, |settings| settings.seq);
+    change(&mut settings, given)?;
+    let tenant = settings.tenant.clone();
+    let code = save(vault, settings, out, now).await?;
+    out.say(&format!("Next: fermata token set {tenant} < token.txt"));
+    Ok(code)
+}
+
+/// Takes over what was given, or reports all that is wrong with it.
+fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
+    let mut wrong = Vec::new();
+    if let Some(url) = given.base_url {
+        match fermata_tempo::client::base_url(&url) {
+            Ok(_) => url.trim_end_matches('/').clone_into(&mut settings.base_url),
+            Err(error) => wrong.push(format!("--base-url: {error}; plain http is for this machine alone")),
+        }
+    }
+    match given.rate {
+        Some(rate) if rate > 0.0 && rate <= RATE_MAX => settings.rate = rate,
+        Some(rate) => {
+            wrong.push(format!("--rate: {rate} is not between 0 and {RATE_MAX} requests per second"));
+        }
+        None => {}
+    }
+    if let Some(cron) = &given.schedule
+        && cron.split_whitespace().count() != 5
+    {
+        wrong.push(format!("--schedule: {cron:?} has not five fields, like \"30 2 * * *\""));
+    }
+    if let Some(zone) = &given.time_zone
+        && jiff::tz::TimeZone::get(zone).is_err()
+    {
+        wrong.push(format!("--time-zone: {zone:?} is not the name of a time zone, like Europe/Berlin"));
+    }
+    if let Some(keep) = &given.keep {
+        wrong.extend(check_keep(keep).err());
+    }
+    for entity in given.without.iter().filter(|name| name.as_str() != "none") {
+        if fermata_core::catalogue::entity(entity).is_none() {
+            wrong.push(format!(
+                "--without: there is no entity {entity:?}; `fermata token check` lists them all"
+            ));
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Usage(wrong.join("\n       ")));
+    }
+    settings.name = given.name.or(settings.name.take());
+    settings.schedule = given.schedule.or(settings.schedule.take());
+    settings.time_zone = given.time_zone.or(settings.time_zone.take());
+    settings.keep = given.keep.or(settings.keep.take());
+    if given.without.iter().any(|name| name == "none") {
+        settings.without.clear();
+    }
+    settings.without.extend(given.without.into_iter().filter(|name| name != "none"));
+    Ok(())
+}
+
+fn check_keep(keep: &str) -> Result<(), String> {
+    for rule in keep.split(',') {
+        let number = rule
+            .split_once('=')
+            .filter(|(span, _)| matches!(*span, "last" | "daily" | "weekly" | "monthly" | "yearly"));
+        if number.is_none_or(|(_, number)| number.parse::<u32>().is_err()) {
+            return Err(format!("--keep: {rule:?} is not like daily=7, weekly=5, monthly=12 or yearly=3"));
+        }
+    }
+    Ok(())
+}
+
+async fn save(vault: &Vault, settings: Settings, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+    let settings = vault.save_settings(settings, now).await?;
+    show(vault, &settings, out).await
+}
+
+async fn hold(vault: &Vault, tenant: &Tenant, paused: bool, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+    let mut settings = super::settings(vault, tenant).await?;
+    settings.paused = paused;
+    save(vault, settings, out, now).await
+}
+
+async fn remove(
+    vault: &Vault,
+    tenant: &Tenant,
+    data: bool,
+    yes: bool,
+    out: Out,
+    now: Timestamp,
+) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: u32,
+        tenant: &'a Tenant,
+        snapshots: usize,
+        data: bool,
+        done: bool,
+    }
+    // A tenant that was removed may still have snapshots to delete.
+    let mut settings = match vault.settings(tenant).await? {
+        Some(settings) if data || !settings.removed => settings,
+        _ => super::settings(vault, tenant).await?,
+    };
+    let snapshots = vault.snapshots(tenant).await?.len();
+    if yes && data {
+        vault.delete_tenant(tenant).await?;
+    } else if yes {
+        settings.removed = true;
+        settings.token = None;
+        vault.save_settings(settings, now).await?;
+    }
+    let document = Document { schema: fermata_core::FORMAT, tenant, snapshots, data, done: yes };
+    out.result(&document, || {
+        let what = if data { "token, settings and all its" } else { "token; not its" };
+        let done = if yes { "Deleted" } else { "This would delete" };
+        let how = if yes { "" } else { "\nNothing was done: say --yes to do it." };
+        format!("{done} of {tenant}: {what} {snapshots} snapshots.{how}")
+    })?;
+    Ok(exit::DONE)
+}
+
+async fn list(vault: &Vault, out: Out) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document {
+        schema: u32,
+        tenants: Vec<View>,
+    }
+    let mut tenants = Vec::new();
+    for settings in super::all_settings(vault).await? {
+        tenants.push(view(vault, &settings).await?);
+    }
+    let document = Document { schema: fermata_core::FORMAT, tenants };
+    out.result(&document, || {
+        if document.tenants.is_empty() {
+            return "There is no tenant yet: fermata tenant add NAME".to_owned();
+        }
+        let rows = document.tenants.iter().map(|view| {
+            let last = view.last_snapshot.clone().unwrap_or_else(|| "none".to_owned());
+            let state = if view.paused { "paused" } else { "active" };
+            [
+                view.tenant.to_string(),
+                state.to_owned(),
+                token_state(view.token.as_ref()),
+                last,
+                view.base_url.clone(),
+            ]
+        });
+        table(["TENANT", "STATE", "TOKEN", "LAST SNAPSHOT", "BASE URL"], rows)
+    })?;
+    Ok(exit::DONE)
+}
+
+async fn show(vault: &Vault, settings: &Settings, out: Out) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: u32,
+        #[serde(flatten)]
+        view: &'a View,
+    }
+    let view = view(vault, settings).await?;
+    out.result(&Document { schema: fermata_core::FORMAT, view: &view }, || {
+        let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.to_owned());
+        let without = if view.without.is_empty() { "nothing".to_owned() } else { view.without.join(", ") };
+        let rows = [
+            ["tenant", view.tenant.as_str()],
+            ["name", &or(&view.name, "-")],
+            ["base URL", &view.base_url],
+            ["rate", &format!("{} requests per second", view.rate)],
+            ["schedule", &or(&view.schedule, "none (a fleet's scheduler would use it)")],
+            ["time zone", &or(&view.time_zone, "UTC")],
+            ["keep", &or(&view.keep, "every snapshot")],
+            ["left out", &without],
+            ["state", if view.paused { "paused" } else { "active" }],
+            ["token", &token_state(view.token.as_ref())],
+            ["last snapshot", &or(&view.last_snapshot, "none")],
+        ];
+        rows.map(|[name, value]| format!("{name:<14} {value}")).join("\n")
+    })?;
+    Ok(exit::DONE)
+}
+
+async fn view(vault: &Vault, settings: &Settings) -> anyhow::Result<View> {
+    let last = vault.snapshots(&settings.tenant).await?.pop();
+    Ok(View {
+        tenant: settings.tenant.clone(),
+        name: settings.name.clone(),
+        base_url: settings.base_url.clone(),
+        rate: settings.rate,
+        schedule: settings.schedule.clone(),
+        time_zone: settings.time_zone.clone(),
+        keep: settings.keep.clone(),
+        without: settings.without.iter().cloned().collect(),
+        paused: settings.paused,
+        token: settings.token.as_ref().map(|token| TokenView {
+            fingerprint: token.fingerprint.clone(),
+            stored: token.stored,
+            expires: token.expires,
+            refused: token.refused,
+        }),
+        last_snapshot: last.map(|run| run.to_string()),
+    })
+}
+
+fn token_state(token: Option<&TokenView>) -> String {
+    match token {
+        None => "none".to_owned(),
+        Some(TokenView { fingerprint, refused: Some(_), .. }) => format!("{fingerprint}, refused by Tempo"),
+        Some(TokenView { fingerprint, expires: Some(day), .. }) => format!("{fingerprint}, expires {day}"),
+        Some(TokenView { fingerprint, .. }) => fingerprint.clone(),
+    }
+}

@@ -1,0 +1,182 @@
+//! `fermata token`: store a token, and see what it may read.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+use anyhow::Context;
+use fermata_core::catalogue::{ENTITIES, Method, Records};
+use fermata_core::names::{RunId, Tenant};
+use fermata_core::plan::{self, Wish};
+use fermata_core::settings::Settings;
+use fermata_engine::{Clock, coverage};
+use fermata_tempo::client::Cost;
+use fermata_tempo::request::Request;
+use fermata_tempo::{Client, Disposition, Options, Pace};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::cli::TokenCommand;
+use crate::config::Config;
+use crate::exit::{self, Usage};
+use crate::out::{Out, table};
+
+/// Longer than any token; what is longer is the wrong file.
+const TOKEN_BYTES_MAX: u64 = 4_096;
+
+pub(crate) async fn run(
+    command: TokenCommand,
+    config: &Config,
+    out: Out,
+    now: Timestamp,
+) -> anyhow::Result<u8> {
+    match command {
+        TokenCommand::Set { tenant, file, expires, no_check } => {
+            set(&tenant, file.as_deref(), expires, !no_check, config, out, now).await
+        }
+        TokenCommand::Check { tenant } => check(&tenant, config, out, now).await,
+    }
+}
+
+async fn set(
+    tenant: &Tenant,
+    file: Option<&Path>,
+    expires: Option<Date>,
+    ask: bool,
+    config: &Config,
+    out: Out,
+    now: Timestamp,
+) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: u32,
+        tenant: &'a Tenant,
+        fingerprint: &'a str,
+        checked: bool,
+        expires: Option<Date>,
+    }
+    let vault = super::open_without_key(config).await?;
+    let mut settings = super::settings(&vault, tenant).await?;
+    let secret = read_token(file)?;
+    if ask {
+        first_question(&settings, &secret).await?;
+    }
+    let token = vault.seal_token(tenant, &secret, now, expires);
+    let fingerprint = token.fingerprint.clone();
+    settings.token = Some(token);
+    vault.save_settings(settings, now).await?;
+    let document =
+        Document { schema: fermata_core::FORMAT, tenant, fingerprint: &fingerprint, checked: ask, expires };
+    out.result(&document, || {
+        let checked = if ask { "Tempo takes it, and it is stored" } else { "It is stored, unchecked" };
+        format!("The token of {tenant} is {fingerprint}…: {checked}, encrypted.\nNext: fermata token check {tenant}")
+    })?;
+    if expires.is_none() {
+        out.say("Tempo's tokens expire, after 30 days unless set otherwise: say --expires DATE to be warned in time.");
+    }
+    Ok(exit::DONE)
+}
+
+/// Reads a token from a file, from stdin, or from a person, without showing it.
+fn read_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
+    let mut text = String::new();
+    match file {
+        Some(path) => {
+            let file =
+                std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            file.take(TOKEN_BYTES_MAX + 1)
+                .read_to_string(&mut text)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+        }
+        None if std::io::stdin().is_terminal() => text = rpassword::prompt_password("Paste the token: ")?,
+        None => {
+            std::io::stdin()
+                .take(TOKEN_BYTES_MAX + 1)
+                .read_to_string(&mut text)
+                .context("cannot read stdin")?;
+        }
+    }
+    let token = text.trim();
+    let fault = if token.is_empty() {
+        "it is empty"
+    } else if text.len() as u64 > TOKEN_BYTES_MAX {
+        "it is longer than any token"
+    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "it holds white space or characters that no token has"
+    } else {
+        return Ok(token.into());
+    };
+    Err(Usage(format!("this is no token: {fault}. Give the token alone, on stdin or with --file")).into())
+}
+
+/// One small question, to see whether Tempo takes the token at all.
+async fn first_question(settings: &Settings, token: &SecretString) -> anyhow::Result<()> {
+    let client = Client::new(&settings.base_url, token, Pace::new(settings.rate), &Options::default())?;
+    let request = Request {
+        method: Method::Get,
+        label: "/4/work-attributes",
+        segments: vec!["4".to_owned(), "work-attributes".to_owned()],
+        query: vec![("limit".to_owned(), "1".to_owned())],
+        body: None,
+    };
+    match client.page(&request, Records::Under("results"), &mut Cost::default()).await {
+        Ok(_) => Ok(()),
+        // A token that may not read this one list is a token all the same.
+        Err(error) if error.disposition() == Disposition::Gap => Ok(()),
+        Err(error) => Err(anyhow::Error::from(error).context("the token was not stored")),
+    }
+}
+
+async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        schema: u32,
+        tenant: &'a Tenant,
+        ok: bool,
+        expires: Option<Date>,
+        entities: Vec<coverage::Coverage>,
+    }
+    let vault = super::open(config).await?;
+    let mut settings = super::settings(&vault, tenant).await?;
+    let token = vault.open_token(&settings)?;
+    let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &Options::default())?;
+    let run = RunId::new(now, "000000")?;
+    let plan = plan::plan(&settings, Wish::default(), run, now)?;
+    let all = ENTITIES.len();
+    let mut asked = 0;
+    let entities = coverage::check(&client, &plan, Clock::new(now), |coverage| {
+        asked += 1;
+        if out.draws() {
+            out.say(&format!("{asked}/{all} {}", coverage.entity));
+        }
+    })
+    .await?;
+    // It answers again, so a mark of refusal is out of date.
+    if let Some(token) = settings.token.as_mut().filter(|token| token.refused.is_some()) {
+        token.refused = None;
+        vault.save_settings(settings.clone(), now).await?;
+    }
+    let left_out = |name: &str| settings.without.contains(name);
+    let ok = entities.iter().all(|coverage| coverage.readable != Some(false) || left_out(coverage.entity));
+    let expires = settings.token.as_ref().and_then(|token| token.expires);
+    let document = Document { schema: fermata_core::FORMAT, tenant, ok, expires, entities };
+    out.result(&document, || {
+        let rows = document.entities.iter().map(|coverage| {
+            let readable = match coverage.readable {
+                _ if left_out(coverage.entity) => "left out",
+                Some(true) => "yes",
+                Some(false) => "NO",
+                None => "?",
+            };
+            [coverage.entity.to_owned(), readable.to_owned(), coverage.reason.clone().unwrap_or_default()]
+        });
+        let gaps = document.entities.iter().filter(|coverage| coverage.readable == Some(false)).count();
+        let sum = match gaps {
+            0 => "The token may read everything.".to_owned(),
+            gaps => format!("The token may not read {gaps} of {all}. A backup with it is partial; what is missing is said on each."),
+        };
+        format!("{}\n\n{sum}", table(["ENTITY", "READABLE", "WHY NOT"], rows))
+    })?;
+    Ok(if ok { exit::DONE } else { exit::PARTIAL })
+}
