@@ -1,5 +1,8 @@
 //! The engine against a simulated Tempo and real stores.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod answers;
+mod crash;
+mod seed;
 mod site;
 mod whole;

@@ -1,0 +1,19 @@
+//! The seeds of random tests, and how to replay one: `FERMATA_SEED=17 cargo nextest run -p fermata-engine`.
+
+/// The seeds to try: so many from 1 on, or the one that a failure named.
+pub(crate) fn seeds(count: u64) -> Vec<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the one place where these tests read the environment")]
+    let named = std::env::var("FERMATA_SEED").ok();
+    match named {
+        Some(seed) => vec![seed.parse().unwrap()],
+        None => (1..=count).collect(),
+    }
+}
+
+/// Fails with the seed that replays the failure.
+#[track_caller]
+pub(crate) fn check(seed: u64, outcome: Result<(), String>) {
+    if let Err(why) = outcome {
+        panic!("{why}\nreplay with FERMATA_SEED={seed}");
+    }
+}
