@@ -42,7 +42,9 @@ use csv_file::CsvFile;
 use ndjson_file::NdjsonFile;
 use parquet_file::ParquetFile;
 use part::Part;
-use shape::{Columns, Flaw, Shape};
+use shape::{Columns, Shape};
+
+pub use shape::Flaw;
 
 /// How often a caller hears of the records of an entity that were written.
 const TOLD_RECORDS: u64 = 10_000;

@@ -228,6 +228,7 @@ fn cause(error: ParquetError) -> io::Error {
 mod tests {
     use super::super::shape::Shape;
     use super::*;
+    use parquet::file::metadata::RowGroupMetaData;
     use parquet::file::reader::{FileReader, SerializedFileReader};
     use std::fs::File;
     use tempfile::TempDir;
@@ -237,14 +238,18 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let target = folder.path().join("x.parquet");
         let mut shape = Shape::default();
-        records.iter().for_each(|record| shape.learn(record).unwrap());
+        for record in records {
+            shape.learn(record).unwrap();
+        }
         let mut file = Box::new(ParquetFile::new(Part::create(&target).unwrap(), shape.columns()).unwrap());
-        records.iter().for_each(|record| assert!(file.add(record).is_ok()));
+        for record in records {
+            assert!(file.add(record).is_ok());
+        }
         let Ok(part) = file.finish() else { panic!("the file is not finished") };
         assert_eq!(part.keep().unwrap(), std::fs::metadata(&target).unwrap().len());
         let reader = SerializedFileReader::new(File::open(&target).unwrap()).unwrap();
         assert_eq!(reader.get_row_iter(None).unwrap().count(), records.len());
-        reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect()
+        reader.metadata().row_groups().iter().map(RowGroupMetaData::num_rows).collect()
     }
 
     #[test]

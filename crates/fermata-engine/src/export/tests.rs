@@ -116,6 +116,10 @@ fn tenant() -> Tenant {
     "acme".parse().unwrap()
 }
 
+fn sendable<T: Send>(value: T) -> T {
+    value
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -263,9 +267,6 @@ async fn a_caller_hears_how_far_it_is() {
             heard.push(records);
         });
     // It can be a task of its own.
-    fn sendable<T: Send>(value: T) -> T {
-        value
-    }
     sendable(exporting).await.unwrap();
     assert_eq!(heard, [0, 10_000, 20_000, 25_000]);
 }

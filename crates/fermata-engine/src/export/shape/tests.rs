@@ -36,9 +36,11 @@ fn objects_become_dotted_columns_in_the_order_first_seen() {
 
 #[test]
 fn what_cannot_be_spread_stays_json() {
-    let kind_of = |record: &[&str], name: &str| {
+    let kind_of = |records: &[&str], name: &str| {
         let mut shape = Shape::default();
-        record.iter().for_each(|record| shape.learn(record).unwrap());
+        for record in records {
+            shape.learn(record).unwrap();
+        }
         shape.columns().list().iter().find(|column| column.name == name).unwrap().kind
     };
     check(

@@ -184,7 +184,9 @@ fn write(format: Format, records: &[Json], folder: &Path) -> PathBuf {
     let target = folder.join(format!("x.{format}"));
     let mut shape = Shape::default();
     let records: Vec<_> = records.iter().map(Json::text).collect();
-    records.iter().for_each(|record| shape.learn(record).unwrap());
+    for record in &records {
+        shape.learn(record).unwrap();
+    }
     let part = Part::create(&target).unwrap();
     let mut file: Box<dyn RecordFile> = match format {
         Format::Csv => Box::new(CsvFile::new(part, shape.columns()).unwrap()),
