@@ -4,6 +4,9 @@
 //! that are in no closed chunk yet. So the list is a write-ahead log. [`State::next`] is the one
 //! function that applies an event; resuming is applying them all again. A pair of state and event
 //! that it does not know is an error, never a guess.
+//!
+//! A cursor may hold the id of a user or a token of Tempo's, so an event is stored sealed, with a
+//! [`Head`] before it that shows how far the job is and nothing else.
 
 pub mod body;
 
@@ -99,7 +102,22 @@ pub enum Outcome {
     Failed(String),
 }
 
-/// One step of a job, as stored (the part that holds no record).
+/// What of an event anybody may read: how far the job is, and no key of anybody's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// Version of the event.
+    pub schema: u32,
+    /// Place in the chain, from 0.
+    pub seq: u32,
+    /// When it was written, by the worker's clock.
+    pub at: Timestamp,
+    /// Whether the job ended with it.
+    pub ended: bool,
+    /// Totals of the job, this event included.
+    pub tally: Tally,
+}
+
+/// One step of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Version of this document.
@@ -231,6 +249,14 @@ pub const fn slot(layer: LayerKind) -> usize {
     match layer {
         LayerKind::Sweep => 0,
         LayerKind::Changes => 1,
+    }
+}
+
+impl Event {
+    /// What of it anybody may read.
+    pub fn head(&self) -> Head {
+        let ended = matches!(self.next, Next::End(_));
+        Head { schema: self.schema, seq: self.seq, at: self.at, ended, tally: self.tally }
     }
 }
 

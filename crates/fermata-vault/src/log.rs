@@ -1,7 +1,7 @@
 //! The log of one job: its checkpoints, and the chunks that its records wait in.
 //!
-//! An event is a line of JSON that says where to go on, then the sealed part that a resume needs. Its
-//! name chains it to the one before. Opening the log replays the longest whole chain; an event that does
+//! An event is a line of JSON that says how far the job is, then, sealed, where to go on and what a resume
+//! needs. Its name chains it to the one before. Opening the log replays the longest whole chain; an event that does
 //! not hash to its name, does not open or does not follow is left out, and the next longest chain is taken.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fermata_core::FORMAT;
 use fermata_core::chain::{self, EventName, Link};
 use fermata_core::checkpoint::body::{Body, Keys};
-use fermata_core::checkpoint::{Closed, Event, IllegalEvent, Next, Note, Open, State, Tally, slot};
+use fermata_core::checkpoint::{Closed, Event, Head, IllegalEvent, Next, Note, Open, State, Tally, slot};
 use fermata_core::manifest::LayerKind;
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::seen::Seen;
@@ -19,6 +19,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use object_store::path::Path;
 use roaring::RoaringTreemap;
+use serde::Serialize;
 
 use crate::chunk::{Closing, Known, OpenChunk};
 use crate::error::VaultError;
@@ -230,13 +231,15 @@ impl Replay {
         while let Some((name, found, key)) = events.next().await {
             let out = |why: &str| Halt::LeftOut(LeftOut { event: name, why: why.to_owned() });
             let stored = found.map_err(Halt::Fatal)?.ok_or_else(|| out("it is listed and not there"))?;
-            let (event, body) = decode(vault, &name, &stored).map_err(out)?;
-            match std::mem::take(&mut self.state).next(&event) {
-                Ok(state) => self.state = state,
-                // Another release is at work on this job; leaving its events out would be working against it.
-                Err(IllegalEvent::Format { schema, .. }) => {
+            let (event, body) = match decode(vault, &name, &stored) {
+                Ok(decoded) => decoded,
+                Err(Bad::LeftOut(why)) => return Err(out(why)),
+                Err(Bad::Newer(schema)) => {
                     return Err(Halt::Fatal(VaultError::Newer { key: key.to_string(), schema }));
                 }
+            };
+            match std::mem::take(&mut self.state).next(&event) {
+                Ok(state) => self.state = state,
                 Err(illegal) => {
                     let halt = out(&illegal.to_string());
                     drop(events);
@@ -288,22 +291,49 @@ impl fmt::Debug for Log {
     }
 }
 
+/// An event as stored: a line that anybody may read, then the sealed event and what a resume needs.
 fn encode(vault: &Vault, event: &Event, body: &Body) -> Bytes {
-    let mut stored = serde_json::to_vec(event).expect("events have only text keys");
-    stored.push(b'\n');
-    stored.extend(seal::seal([vault.worker_recipient()], &body.encode()));
+    let mut plain = line(event);
+    plain.extend(body.encode());
+    let mut stored = line(&event.head());
+    stored.extend(seal::seal([vault.worker_recipient()], &plain));
     stored.into()
 }
 
-fn decode(vault: &Vault, name: &EventName, stored: &[u8]) -> Result<(Event, Body), &'static str> {
+fn decode(vault: &Vault, name: &EventName, stored: &[u8]) -> Result<(Event, Body), Bad> {
     if Link::of(stored) != name.own {
-        return Err("it does not hash to its name");
+        return Err(Bad::LeftOut("it does not hash to its name"));
     }
-    let line = stored.iter().position(|byte| *byte == b'\n').ok_or("it has no end of line")?;
-    let event: Event =
-        serde_json::from_slice(&stored[..line]).map_err(|_| "its first line has a wrong shape")?;
-    let body =
-        seal::unseal(vault.identities(), &stored[line + 1..]).map_err(|_| "its sealed part does not open")?;
-    let body = Body::decode(&body).map_err(|_| "its sealed part has a wrong shape")?;
-    Ok((event, body))
+    let (head, sealed) = first_line(stored).ok_or(Bad::LeftOut("it has no end of line"))?;
+    let head: Head =
+        serde_json::from_slice(head).map_err(|_| Bad::LeftOut("its first line has a wrong shape"))?;
+    if head.schema != FORMAT {
+        return Err(Bad::Newer(head.schema));
+    }
+    let plain = seal::unseal(vault.identities(), sealed)
+        .map_err(|_| Bad::LeftOut("its sealed part does not open"))?;
+    let shape = Bad::LeftOut("its sealed part has a wrong shape");
+    let Some((event, body)) = first_line(&plain) else { return Err(shape) };
+    match (serde_json::from_slice(event), Body::decode(body)) {
+        (Ok(event), Ok(body)) => Ok((event, body)),
+        _ => Err(shape),
+    }
+}
+
+/// Why an event cannot be read.
+enum Bad {
+    LeftOut(&'static str),
+    /// Another release is at work on this job; leaving its events out would be working against it.
+    Newer(u32),
+}
+
+fn first_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    Some((&bytes[..end], &bytes[end + 1..]))
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("events have only text keys");
+    line.push(b'\n');
+    line
 }

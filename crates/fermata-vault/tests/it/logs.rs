@@ -2,7 +2,7 @@
 
 use fermata_core::catalogue::Key;
 use fermata_core::chain::{EventName, Link};
-use fermata_core::checkpoint::{Next, Open, Outcome};
+use fermata_core::checkpoint::{Next, Outcome};
 use fermata_core::manifest::LayerKind;
 use fermata_vault::{Known, Log, VaultError};
 use futures::TryStreamExt;
@@ -158,13 +158,10 @@ async fn forge(room: &Room, at: usize, bytes: Vec<u8>) {
 
 #[tokio::test]
 async fn an_event_that_hashes_right_and_reads_wrong_is_left_out() {
-    let cases: [(&str, Forgery); 4] = [
+    let cases: [(&str, Forgery); 3] = [
         ("no end of line", |line, _| line.as_bytes().to_vec()),
         ("first line has a wrong shape", |_, sealed| [b"{}\n", sealed].concat()),
         ("sealed part does not open", |line, sealed| [line.as_bytes(), b"\n", &sealed[1..]].concat()),
-        ("does not follow event", |line, sealed| {
-            [line.replace(r#""seq":4"#, r#""seq":7"#).as_bytes(), b"\n", sealed].concat()
-        }),
     ];
     for (why, forgery) in cases {
         let room = Room::in_memory().await;
@@ -181,27 +178,15 @@ async fn an_event_that_hashes_right_and_reads_wrong_is_left_out() {
 }
 
 #[tokio::test]
-async fn an_event_whose_records_are_not_what_it_says_is_left_out() {
+async fn an_event_under_the_name_of_the_next_is_left_out() {
     let room = Room::in_memory().await;
-    let mut log = open(&room).await;
-    take(&mut log, 1).await;
-    let (key, _) = events(&room).await[0].clone();
-    let bytes = room.store.inner().get(&key).await.unwrap().bytes().await.unwrap();
-    let text = String::from_utf8_lossy(&bytes).lines().next().unwrap().to_owned();
-    let Open { records, bytes: open_bytes } = log.state().open[0];
-    assert!(records > 0, "the page has records that wait");
-    let said = format!(r#""open":[{{"records":{records},"bytes":{open_bytes}}}"#);
-    let other = format!(r#""open":[{{"records":{records},"bytes":{}}}"#, open_bytes + 1);
-    assert!(text.contains(&said), "{text}");
-    let end = text.len();
-    forge(&room, 0, [text.replace(&said, &other).as_bytes(), &bytes[end..]].concat()).await;
+    take(&mut open(&room).await, 5).await;
+    let (key, _) = events(&room).await[3].clone();
+    let before = room.store.inner().get(&key).await.unwrap().bytes().await.unwrap();
+    forge(&room, 4, before.to_vec()).await;
     let resumed = open(&room).await;
-    assert_eq!(next_page(&resumed), 0);
-    assert!(
-        resumed.left_out()[0].ends_with("a frame does not hold what it says"),
-        "{:?}",
-        resumed.left_out()
-    );
+    assert_eq!(next_page(&resumed), 4);
+    assert!(resumed.left_out()[0].contains("does not follow event"), "{:?}", resumed.left_out());
 }
 
 #[tokio::test]
