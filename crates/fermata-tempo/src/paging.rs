@@ -127,13 +127,15 @@ pub fn advance(
 ) -> Result<Step, PagingError> {
     let link = link_offset(shown)?;
     match (read.paging, place) {
-        (Paging::Whole, _) => Ok(Step::done(Remember::All)),
         (Paging::PageToken, _) => token(place, shown.meta.next_page_token.as_deref()),
         (Paging::LastKey, _) => token(place, shown.meta.last_evaluated_key.as_deref()),
         (_, Place::Closing { since, offset, pass, news }) => {
             closing(*since, (*offset, *pass, *news), link, shown)
         }
-        (Paging::Offset | Paging::OffsetInBody, _) => list(read, place, identified, link, shown),
+        // A list that comes whole has no link; should one come after all, it is followed like any other.
+        (Paging::Whole | Paging::Offset | Paging::OffsetInBody, _) => {
+            list(read, place, identified, link, shown)
+        }
         (Paging::Changes, Place::Changes { since, offset }) => changes(Some((*since, *offset)), link, shown),
         (Paging::Changes, _) => changes(None, link, shown),
         (Paging::Days, Place::Days { from, days, offset }) => {

@@ -50,6 +50,15 @@ fn one_page_is_the_list() {
 }
 
 #[test]
+fn a_list_that_should_come_whole_and_does_not_is_read_on() {
+    let more = meta(Some("https://api.tempo.io/4/roles?offset=50"), None);
+    let shown = Shown { path: "/4/roles", limit: 1, ..shown(50, &more) };
+    assert_eq!(step("roles", &Place::Start, &shown), Ok(Some(offset(49, 0, true))));
+    let request = request(read("roles"), &offset(49, 0, true), &Values::default(), 0, today());
+    assert_eq!(request.query, [("offset".to_owned(), "49".to_owned())]);
+}
+
+#[test]
 fn pages_overlap_and_the_list_is_read_again() {
     let more = meta(Some("https://api.tempo.io/4/teams?limit=100&offset=100"), Some(100));
     let last = meta(None, Some(100));
