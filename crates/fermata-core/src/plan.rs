@@ -105,18 +105,9 @@ pub fn plan(settings: &Settings, wish: Wish, run: RunId, now: Timestamp) -> Resu
     if let Some(unknown) = wish.only.iter().find(|name| crate::catalogue::entity(name).is_none()) {
         return Err(PlanError::UnknownEntity(unknown.clone()));
     }
-    let mut jobs = Vec::new();
-    let mut left_out = BTreeMap::new();
-    let wanted = with_parents(&wish.only);
-    for entity in ENTITIES {
-        if !wish.only.is_empty() && !wanted.contains(entity.name) {
-            left_out.insert(entity.name.to_owned(), "not asked for".to_owned());
-        } else if settings.without.contains(entity.name) {
-            left_out.insert(entity.name.to_owned(), "left out by the tenant's settings".to_owned());
-        } else {
-            jobs.push(Job { entity: entity.name.to_owned(), mode: Mode::Sweep });
-        }
-    }
+    let left_out = left_out(settings, &wish);
+    let jobs = ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name));
+    let jobs = jobs.map(|entity| Job { entity: entity.name.to_owned(), mode: Mode::Sweep }).collect();
     let windows = windows(wish.from, now);
     Ok(Plan {
         schema: crate::FORMAT,
@@ -128,6 +119,38 @@ pub fn plan(settings: &Settings, wish: Wish, run: RunId, now: Timestamp) -> Resu
         left_out,
         windows,
     })
+}
+
+/// The entities not to read, and why: not asked for, left out on purpose, or read per key of one that is.
+fn left_out(settings: &Settings, wish: &Wish) -> BTreeMap<String, String> {
+    let wanted = with_parents(&wish.only);
+    let mut left_out = BTreeMap::new();
+    for entity in ENTITIES {
+        if !wish.only.is_empty() && !wanted.contains(entity.name) {
+            left_out.insert(entity.name.to_owned(), "not asked for".to_owned());
+        } else if settings.without.contains(entity.name) {
+            left_out.insert(entity.name.to_owned(), "left out by the tenant's settings".to_owned());
+        }
+    }
+    // Again for as long as it makes a difference: what is left out may have children, and they too.
+    loop {
+        let orphan =
+            ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name)).find_map(|entity| {
+                let keys = entity.reads.iter().flat_map(|read| read.over.keys());
+                let mut keys = keys.filter(|key| {
+                    ENTITIES
+                        .iter()
+                        .filter(|giver| giver.gives(**key))
+                        .all(|giver| left_out.contains_key(giver.name))
+                });
+                let why = keys.next().map(|key| format!("read per {}, which is left out", key.name()));
+                Some((entity.name.to_owned(), why?))
+            });
+        match orphan {
+            Some((name, why)) => left_out.insert(name, why),
+            None => return left_out,
+        };
+    }
 }
 
 /// The entities asked for and those whose keys they fan out over.
@@ -213,6 +236,8 @@ mod tests {
         let plan = planned(Wish::default(), &["projects"]).unwrap();
         assert_eq!(plan.jobs.len() + plan.left_out.len(), ENTITIES.len());
         assert_eq!(plan.left_out["projects"], "left out by the tenant's settings");
+        assert_eq!(plan.left_out["project-expenses"], "read per project, which is left out");
+        assert!(!plan.left_out.contains_key("portfolios"));
     }
 
     #[test]
