@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use fermata_core::manifest::Manifest;
 use fermata_engine::export::{self, ExportError, Exported};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -46,5 +47,17 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
         });
         table(["FILE", "RECORDS", "SIZE"], rows)
     })?;
-    Ok(exit::DONE)
+    Ok(if no_file(&manifest, &only, &document.files, out) { exit::PARTIAL } else { exit::DONE })
+}
+
+/// Says which of the entities that were named have no file, and why.
+fn no_file(manifest: &Manifest, named: &BTreeSet<String>, files: &[Exported], out: Out) -> bool {
+    let without: Vec<_> =
+        named.iter().filter(|name| !files.iter().any(|file| file.entity == **name)).collect();
+    for name in &without {
+        let why =
+            manifest.entry(name).and_then(|entry| entry.reason.as_deref()).unwrap_or("it holds no record");
+        out.say(&format!("no file for {name}: {why}"));
+    }
+    !without.is_empty()
 }
