@@ -284,9 +284,10 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     // Tempo's times have no fraction: rows not yet seen may share the last second. One more second
     // is taken back, because nobody says whether `updatedFrom` includes the moment it names.
     let back = last.checked_sub(Span::new().seconds(1)).unwrap_or(*last);
-    let again = changed.len() - changed.partition_point(|changed| *changed < back);
-    let again = u64::try_from(again).unwrap_or(u64::MAX);
-    let moves_on = since.is_none_or(|since| back > since);
+    let before = changed.partition_point(|changed| *changed < back);
+    let again = u64::try_from(changed.len() - before).unwrap_or(u64::MAX);
+    // At an offset the rows to be read again may begin on a page before this one.
+    let moves_on = since.is_none_or(|since| back > since) && (offset == 0 || before > 0);
     let joined = offset == 0 || shown.first_known;
     if moves_on && joined && again <= (shown.page_rows() / 50).max(1) {
         return Ok(Step::on(Place::Changes { since: back, offset: 0 }, Remember::Last(again)));

@@ -166,6 +166,10 @@ fn more_rows_than_a_page_in_one_second_are_read_by_offset() {
     let leaving = [bulk[0], bulk[0], "2026-01-05T00:00:00Z", "2026-01-06T00:00:00Z"];
     let expect = Ok(Some(Place::Changes { since: at("2026-01-05T23:59:59Z"), offset: 0 }));
     assert_eq!(changes_after(Some(since), 6, &leaving, true), expect);
+    let next_second = [bulk[0], bulk[0], bulk[0], "2026-01-04T00:00:01Z"];
+    let at_start = changes_after(Some("2026-01-03T00:00:00Z"), 6, &next_second, true);
+    let stays = Place::Changes { since: at("2026-01-03T00:00:00Z"), offset: 9 };
+    assert_eq!(at_start, Ok(Some(stays)), "rows of the first second may lie before this page");
 }
 
 #[test]
