@@ -210,8 +210,8 @@ pub fn window(plan: &Plan, name: &str, now: Timestamp) -> Option<String> {
         "logFrom" => LOG_DAYS,
         _ => return Some(planned.clone()),
     };
-    let minute = now.as_second() - now.as_second().rem_euclid(3_600);
-    let limit = Timestamp::from_second(minute).unwrap_or(now).to_zoned_datetime(TimeZone::UTC);
+    let hour = now.as_second() - now.as_second().rem_euclid(3_600);
+    let limit = Timestamp::from_second(hour).unwrap_or(now).to_zoned_datetime(TimeZone::UTC);
     // Whole hours, so that the pages of one read ask with one and the same start.
     Some(planned.clone().max(instant(&shifted(&limit, 1 - days * 24))))
 }
