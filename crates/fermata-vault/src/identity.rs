@@ -134,7 +134,11 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let file = std::fs::File::open(path).map_err(fail)?;
     #[cfg(unix)]
     {
-        let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().map_err(fail)?) & 0o777;
+        let metadata = file.metadata().map_err(fail)?;
+        if metadata.is_dir() {
+            return Err(fail(io::ErrorKind::IsADirectory.into()));
+        }
+        let mode = std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }

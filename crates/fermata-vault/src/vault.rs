@@ -110,7 +110,8 @@ impl Vault {
             *recipient == card.worker_recipient || card.data_recipients.contains(recipient)
         };
         if !identities.is_empty() && !identities.iter().any(|identity| mine(&identity.recipient())) {
-            let wanted = std::iter::once(&card.worker_recipient).chain(&card.data_recipients);
+            let offline = card.data_recipients.iter().filter(|data| **data != card.worker_recipient);
+            let wanted = std::iter::once(&card.worker_recipient).chain(offline);
             return Err(VaultError::WrongKey {
                 given: list(identities.iter().map(Identity::recipient)),
                 wanted: list(wanted.cloned()),

@@ -20,7 +20,12 @@ use crate::config::LogFormat;
 #[command(name = "fermata", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 partial, 4 token refused.
-The first backup: fermata init; fermata tenant add acme; fermata token set acme < token.txt; fermata backup acme"
+
+The first backup:
+  fermata init
+  fermata tenant add acme
+  fermata token set acme < token.txt
+  fermata backup acme"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -147,7 +152,7 @@ pub(crate) struct TenantSettings {
     #[arg(long, value_name = "URL")]
     pub(crate) base_url: Option<String>,
     /// Requests per second; Tempo allows 5
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
     /// When a fleet backs it up: five fields of cron
     #[arg(long, value_name = "CRON")]
@@ -173,7 +178,7 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         file: Option<PathBuf>,
         /// The day it expires, as Tempo showed it; you are warned before
-        #[arg(long, value_name = "DATE")]
+        #[arg(long, value_name = "DATE", value_parser = date)]
         expires: Option<Date>,
         /// Store it without asking Tempo whether it is good
         #[arg(long)]
@@ -202,7 +207,7 @@ pub(crate) struct Backup {
     #[arg(long)]
     pub(crate) full: bool,
     /// How far back timesheet periods and approvals are read [default: one year]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) from: Option<Date>,
 }
 
@@ -289,6 +294,10 @@ pub(crate) struct Demo {
     /// Keep the vault and the exported files in this folder, to look at
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+fn date(text: &str) -> Result<Date, &'static str> {
+    text.parse().map_err(|_| "a date looks like 2026-11-24")
 }
 
 #[cfg(test)]

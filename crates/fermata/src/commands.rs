@@ -11,8 +11,12 @@ mod snapshots;
 mod tenant;
 mod token;
 
+use std::time::Duration;
+
+use anyhow::Context;
 use fermata_core::names::Tenant;
 use fermata_core::settings::Settings;
+use fermata_tempo::Options;
 use fermata_vault::{Identity, KeyError, Vault};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -42,17 +46,26 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
 
 /// Opens the vault with the key at hand.
 async fn open(config: &Config) -> anyhow::Result<Vault> {
-    Ok(Vault::open(fermata_vault::open(&config.store)?, Identity::read(&config.key_file)?).await?)
+    open_with(config, Identity::read(&config.key_file)?).await
 }
 
 /// Opens the vault for what needs no key; with it where there is one.
 async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
-    let store = fermata_vault::open(&config.store)?;
     match Identity::read(&config.key_file) {
-        Ok(identities) => Ok(Vault::open(store, identities).await?),
-        Err(KeyError::Missing { .. }) => Ok(Vault::open(store, []).await?),
+        Ok(identities) => open_with(config, identities).await,
+        Err(KeyError::Missing { .. }) => open_with(config, Vec::new()).await,
         Err(error) => Err(error.into()),
     }
+}
+
+async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result<Vault> {
+    let store = fermata_vault::open(&config.store)?;
+    Vault::open(store, identities).await.with_context(|| config.store.clone())
+}
+
+/// How Tempo is asked while a person waits for the answer: one retry, soon.
+fn impatient() -> Options {
+    Options { retry_pauses: vec![Duration::from_secs(1)], ..Options::default() }
 }
 
 /// The settings of a tenant that is there.

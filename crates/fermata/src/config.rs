@@ -8,10 +8,10 @@
 //! | `FERMATA_REDIS` | `redis` | the queue of a fleet |
 //! | `FERMATA_LOG` | `log_level` | `error`, `warn`, `info`, `debug` or `trace` |
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fermata_vault::Recipient;
-use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
@@ -22,6 +22,15 @@ const STORE: &str = "./fermata-data";
 const KEY_FILE: &str = "./fermata.key";
 /// The configuration file when none is named; it need not be there.
 const FILE: &str = "./fermata.toml";
+
+/// What `fermata.toml` may hold, each beside the variable that comes before it.
+const SETTINGS: [(&str, &str); 5] = [
+    ("store", "FERMATA_STORE"),
+    ("key_file", "FERMATA_KEY_FILE"),
+    ("recipients", "FERMATA_RECIPIENTS"),
+    ("redis", "FERMATA_REDIS"),
+    ("log_level", "FERMATA_LOG"),
+];
 
 /// Where things are.
 #[derive(Debug)]
@@ -55,22 +64,6 @@ pub(crate) enum LogFormat {
 #[error("{}", .0.join("\n       "))]
 pub(crate) struct ConfigError(Vec<String>);
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the file")]
-struct File {
-    #[serde(alias = "FERMATA_STORE")]
-    store: Option<String>,
-    #[serde(alias = "FERMATA_REDIS")]
-    redis: Option<String>,
-    #[serde(alias = "FERMATA_KEY_FILE")]
-    key_file: Option<String>,
-    #[serde(alias = "FERMATA_RECIPIENTS")]
-    recipients: Option<String>,
-    #[serde(alias = "FERMATA_LOG")]
-    log_level: Option<String>,
-}
-
 impl Config {
     /// Reads it all and reports every mistake at once.
     pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
@@ -79,19 +72,18 @@ impl Config {
 
     fn from(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut wrong = Vec::new();
-        let file = file(global.config.as_deref()).unwrap_or_else(|why| {
-            wrong.push(why);
-            File::default()
-        });
-        let named = |flag: Option<&String>, variable: &str, in_file: Option<String>| {
-            let variable = || environment(variable).filter(|value| !value.is_empty());
-            flag.cloned().or_else(variable).or(in_file)
+        let mut file = file(global.config.as_deref(), &mut wrong);
+        let mut named = |flag: Option<&String>, variable: &str| {
+            let in_file = file.remove(variable);
+            let in_environment = || environment(variable).filter(|value| !value.is_empty());
+            flag.cloned().or_else(in_environment).or(in_file)
         };
-        let store = named(global.store.as_ref(), "FERMATA_STORE", file.store);
-        let key_file = named(None, "FERMATA_KEY_FILE", file.key_file);
+        let store = named(global.store.as_ref(), "FERMATA_STORE");
+        let key_file = named(None, "FERMATA_KEY_FILE");
         // The fleet reads it; here it is only known, so that one file serves both.
-        let _redis = named(global.redis.as_ref(), "FERMATA_REDIS", file.redis);
-        let recipients = named(None, "FERMATA_RECIPIENTS", file.recipients).unwrap_or_default();
+        let _redis = named(global.redis.as_ref(), "FERMATA_REDIS");
+        let recipients = named(None, "FERMATA_RECIPIENTS").unwrap_or_default();
+        let level = named(None, "FERMATA_LOG").unwrap_or_else(|| "error".to_owned());
         let recipients: Vec<_> = recipients
             .split([',', ' ', '\n'])
             .filter(|text| !text.is_empty())
@@ -99,7 +91,6 @@ impl Config {
                 text.parse().map_err(|error| wrong.push(format!("FERMATA_RECIPIENTS: {error}"))).ok()
             })
             .collect();
-        let level = named(None, "FERMATA_LOG", file.log_level).unwrap_or_else(|| "error".to_owned());
         let log_level = level.parse().unwrap_or_else(|_| {
             wrong.push(format!("FERMATA_LOG: {level:?} is none of error, warn, info, debug, trace"));
             LevelFilter::ERROR
@@ -123,15 +114,38 @@ fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
-fn file(named: Option<&Path>) -> Result<File, String> {
+/// What the configuration file sets, by variable.
+fn file(named: Option<&Path>, wrong: &mut Vec<String>) -> BTreeMap<&'static str, String> {
     let path = named.unwrap_or(Path::new(FILE));
-    match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error: toml::de::Error| {
-            format!("{}: {}", path.display(), error.message().replace('\n', " "))
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(File::default()),
-        Err(error) => Err(format!("{}: {error}", path.display())),
+    let shown = path.display();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => String::new(),
+        Err(error) => {
+            wrong.push(format!("{shown}: {error}"));
+            String::new()
+        }
+    };
+    let table = text.parse().unwrap_or_else(|error: toml::de::Error| {
+        let line = text[..error.span().map_or(0, |span| span.start)].matches('\n').count() + 1;
+        wrong.push(format!("{shown} line {line}: {}", error.message().replace('\n', " ")));
+        toml::Table::new()
+    });
+    let mut set = BTreeMap::new();
+    for (name, value) in table {
+        let known = SETTINGS.iter().find(|(setting, variable)| name == *setting || name == *variable);
+        match (known, value) {
+            (Some((_, variable)), toml::Value::String(value)) => {
+                set.insert(*variable, value);
+            }
+            (Some(_), _) => wrong.push(format!("{shown}: {name} must be text in quotes")),
+            (None, _) => {
+                let names = SETTINGS.map(|(setting, _)| setting).join(", ");
+                wrong.push(format!("{shown}: there is no setting {name:?}; there are {names}"));
+            }
+        }
     }
+    set
 }
 
 #[cfg(test)]
@@ -158,5 +172,27 @@ mod tests {
         };
         let error = Config::from(&global, environment).unwrap_err();
         assert_eq!(error.0.len(), 4, "{error}");
+    }
+
+    #[test]
+    fn every_mistake_of_the_file_is_reported_at_once() {
+        let check = |text: &str, expect: &[&str]| {
+            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+            std::fs::write(&path, text).unwrap();
+            let mut wrong = Vec::new();
+            file(Some(&path), &mut wrong);
+            let expect: Vec<_> = expect.iter().map(|end| format!("{}{end}", path.display())).collect();
+            assert_eq!(wrong, expect);
+        };
+        check("FERMATA_STORE = \"/a\"\nkey_file = \"/b\"", &[]);
+        let names = "store, key_file, recipients, redis, log_level";
+        check(
+            "store = 5\nstor = \"x\"",
+            &[
+                &format!(": there is no setting \"stor\"; there are {names}"),
+                ": store must be text in quotes",
+            ],
+        );
+        check("\nstore = [\n", &[" line 2: unclosed array, expected `]`"]);
     }
 }

@@ -37,9 +37,13 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         }
         match cause.downcast_ref::<BackupError>() {
             Some(BackupError::TokenRefused(_)) => return TOKEN,
-            Some(BackupError::NoTenant(_) | BackupError::NoToken(_) | BackupError::Paused(_)) => {
-                return USAGE;
-            }
+            Some(
+                BackupError::NoTenant(_)
+                | BackupError::NoToken(_)
+                | BackupError::Paused(_)
+                | BackupError::Plan(_)
+                | BackupError::Client(_),
+            ) => return USAGE,
             Some(BackupError::Vault(error)) => return vault(error),
             _ => {}
         }
@@ -50,14 +54,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             || cause.is::<ClientError>()
             || cause.is::<KeyError>()
             || cause.is::<BadRecipient>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(
-                    ExportError::UnknownEntity { .. }
-                        | ExportError::AlreadyThere(_)
-                        | ExportError::NotAFolder(_)
-                )
-            );
+            || matches!(cause.downcast_ref(), Some(ExportError::NotAFolder(_)));
         if usage {
             return USAGE;
         }

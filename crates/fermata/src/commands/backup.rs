@@ -10,12 +10,13 @@ use fermata_tempo::Options;
 use fermata_vault::Vault;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Backup;
 use crate::config::Config;
-use crate::exit;
+use crate::exit::{self, Usage};
 use crate::lock;
 use crate::out::{self, Out, table};
 use crate::progress;
@@ -34,6 +35,10 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
     let tenants = if backup.all { everybody(&vault).await? } else { backup.tenants };
     if tenants.is_empty() {
         out.say("There is no tenant to back up: fermata tenant add NAME");
+    }
+    let today = now.to_zoned_datetime(TimeZone::UTC).date();
+    if let Some(day) = backup.from.filter(|day| *day > today) {
+        return Err(Usage(format!("--from: {day} is yet to come; today is {today}")).into());
     }
     let wish = Wish { only: backup.entity.into_iter().collect(), from: backup.from };
     let stop = super::stop_signal();
@@ -65,8 +70,8 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
             Err(error) if alone && !out.is_json() => return Err(error),
             Err(error) => {
                 codes.push(exit::code(&error));
-                out::error(&error);
                 reports.push(Report::failed(&tenant, None, Tally::default(), 0.0, out::causes(&error)));
+                out::error(&error.context(tenant));
             }
         }
     }
@@ -88,6 +93,8 @@ async fn one(
     stop: &CancellationToken,
 ) -> (Tenant, anyhow::Result<Report>) {
     let result = async {
+        // Of a tenant that nobody added nothing is to be left in the store, not even a lock.
+        super::settings(&engine.vault, &tenant).await?;
         let _lock = lock::take(config, &tenant)?;
         Ok(engine.backup(&tenant, wish, stop).await?)
     };

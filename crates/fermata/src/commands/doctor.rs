@@ -1,13 +1,11 @@
 //! `fermata doctor`: look for what is wrong, and say what to do about it.
 
-use std::time::Duration;
-
 use fermata_core::catalogue::{Method, Records};
 use fermata_core::manifest::Status;
 use fermata_core::settings::Settings;
 use fermata_tempo::client::Cost;
 use fermata_tempo::request::Request;
-use fermata_tempo::{Client, Options, Pace};
+use fermata_tempo::{Client, Pace};
 use fermata_vault::{Identity, Vault};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -164,8 +162,8 @@ async fn token(vault: &Vault, settings: &Settings, about: &str, now: Timestamp, 
             return findings.error(about, &anyhow::Error::from(error), "the token cannot be opened");
         }
     };
-    let options = Options { retry_pauses: vec![Duration::from_secs(1)], ..Options::default() };
-    let client = match Client::new(&settings.base_url, &secret, Pace::new(settings.rate), &options) {
+    let pace = Pace::new(settings.rate);
+    let client = match Client::new(&settings.base_url, &secret, pace, &super::impatient()) {
         Ok(client) => client,
         Err(error) => {
             return findings.error(

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::snapshots;
 use crate::cli::Export;
 use crate::config::Config;
-use crate::exit;
+use crate::exit::{self, Usage};
 use crate::out::{Out, bytes, count, table};
 
 pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Result<u8> {
@@ -30,8 +30,18 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
         export::export(&vault, &manifest, &only, asked.format, &asked.out, asked.overwrite, told).await;
     bar.finish_and_clear();
     let files = match written {
-        Err(error @ ExportError::AlreadyThere(_)) => {
-            return Err(anyhow::Error::from(error).context("choose an empty folder, or say --overwrite"));
+        Err(ExportError::AlreadyThere(file)) => {
+            let file = file.display();
+            return Err(
+                Usage(format!("{file} is there already; choose another folder, or say --overwrite")).into()
+            );
+        }
+        Err(ExportError::UnknownEntity { name, .. }) => {
+            let tenant = &manifest.tenant;
+            return Err(Usage(format!(
+                "there is no entity {name:?}; `fermata snapshots show {tenant}` lists them all"
+            ))
+            .into());
         }
         written => written?,
     };

@@ -23,7 +23,10 @@ pub(crate) async fn run(init: &Init, config: &Config, out: Out, now: Timestamp) 
     let store = fermata_vault::create(&config.store)?;
     // Before a key is made that nothing would be sealed to.
     match Vault::open(store.clone(), []).await {
-        Ok(_) => return Err(fermata_vault::VaultError::AlreadyThere.into()),
+        Ok(_) => {
+            let error = anyhow::Error::from(fermata_vault::VaultError::AlreadyThere);
+            return Err(error.context(config.store.clone()));
+        }
         Err(fermata_vault::VaultError::NoVault) => {}
         Err(error) => return Err(error.into()),
     }

@@ -88,6 +88,9 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
     let mut wrong = Vec::new();
     if let Some(url) = given.base_url {
         match fermata_tempo::client::base_url(&url) {
+            Ok(parsed) if parsed.path() != "/" => {
+                wrong.push(format!("--base-url: give {url} without its path, {}", parsed.path()));
+            }
             Ok(_) => url.trim_end_matches('/').clone_into(&mut settings.base_url),
             Err(error) => wrong.push(format!("--base-url: {error}; plain http is for this machine alone")),
         }
@@ -187,10 +190,18 @@ async fn remove(
     }
     let document = Document { schema: fermata_core::FORMAT, tenant, snapshots, data, done: yes };
     out.result(&document, || {
-        let what = if data { "token, settings and all its" } else { "token; not its" };
-        let done = if yes { "Deleted" } else { "This would delete" };
-        let how = if yes { "" } else { "\nNothing was done: say --yes to do it." };
-        format!("{done} of {tenant}: {what} {snapshots} snapshots.{how}")
+        let snapshots =
+            if snapshots == 1 { "1 snapshot".to_owned() } else { format!("{snapshots} snapshots") };
+        match (yes, data) {
+            (true, false) => format!("Forgotten: {tenant} and its token. Kept: {snapshots}."),
+            (true, true) => format!("Deleted: {tenant}, its token and {snapshots}."),
+            (false, false) => {
+                format!("Nothing was done. --yes forgets {tenant} and its token, and keeps {snapshots}.")
+            }
+            (false, true) => {
+                format!("Nothing was done. --yes deletes {tenant}, its token and {snapshots}, for good.")
+            }
+        }
     })?;
     Ok(exit::DONE)
 }

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use anyhow::Context;
 use fermata_core::catalogue::{ENTITIES, Method, Records};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::{self, Wish};
@@ -11,9 +10,10 @@ use fermata_core::settings::Settings;
 use fermata_engine::{Clock, coverage};
 use fermata_tempo::client::Cost;
 use fermata_tempo::request::Request;
-use fermata_tempo::{Client, Disposition, Options, Pace};
+use fermata_tempo::{Client, Disposition, Pace};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -58,6 +58,10 @@ async fn set(
     }
     let vault = super::open_without_key(config).await?;
     let mut settings = super::settings(&vault, tenant).await?;
+    let today = now.to_zoned_datetime(TimeZone::UTC).date();
+    if let Some(day) = expires.filter(|day| *day < today) {
+        return Err(Usage(format!("--expires: {day} is past; today is {today}")).into());
+    }
     let secret = read_token(file)?;
     if ask {
         first_question(&settings, &secret).await?;
@@ -80,27 +84,23 @@ async fn set(
 
 /// Reads a token from a file, from stdin, or from a person, without showing it.
 fn read_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     match file {
-        Some(path) => {
-            let file =
-                std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-            file.take(TOKEN_BYTES_MAX + 1)
-                .read_to_string(&mut text)
-                .with_context(|| format!("cannot read {}", path.display()))?;
+        Some(path) => std::fs::File::open(path)
+            .and_then(|file| file.take(TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))
+            .map(drop)?,
+        None if std::io::stdin().is_terminal() => {
+            bytes = rpassword::prompt_password("Paste the token: ")?.into_bytes();
         }
-        None if std::io::stdin().is_terminal() => text = rpassword::prompt_password("Paste the token: ")?,
-        None => {
-            std::io::stdin()
-                .take(TOKEN_BYTES_MAX + 1)
-                .read_to_string(&mut text)
-                .context("cannot read stdin")?;
-        }
+        None => std::io::stdin().take(TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes).map(drop)?,
     }
+    // What is not UTF-8 has characters that no token has.
+    let text = String::from_utf8_lossy(&bytes);
     let token = text.trim();
     let fault = if token.is_empty() {
         "it is empty"
-    } else if text.len() as u64 > TOKEN_BYTES_MAX {
+    } else if bytes.len() as u64 > TOKEN_BYTES_MAX {
         "it is longer than any token"
     } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         "it holds white space or characters that no token has"
@@ -112,7 +112,7 @@ fn read_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
 
 /// One small question, to see whether Tempo takes the token at all.
 async fn first_question(settings: &Settings, token: &SecretString) -> anyhow::Result<()> {
-    let client = Client::new(&settings.base_url, token, Pace::new(settings.rate), &Options::default())?;
+    let client = Client::new(&settings.base_url, token, Pace::new(settings.rate), &super::impatient())?;
     let request = Request {
         method: Method::Get,
         label: "/4/work-attributes",
@@ -140,7 +140,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     let vault = super::open(config).await?;
     let mut settings = super::settings(&vault, tenant).await?;
     let token = vault.open_token(&settings)?;
-    let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &Options::default())?;
+    let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &super::impatient())?;
     let run = RunId::new(now, "000000")?;
     let plan = plan::plan(&settings, Wish::default(), run, now)?;
     let all = ENTITIES.len();
