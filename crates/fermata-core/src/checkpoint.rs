@@ -50,6 +50,9 @@ pub enum Place {
     Token {
         /// As the page before gave it.
         token: String,
+        /// Pages without a row, in a row.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        idle: u64,
     },
     /// At the rows changed since a moment, and an offset among them.
     Changes {
@@ -64,6 +67,9 @@ pub enum Place {
         from: Date,
         /// How many days.
         days: u32,
+        /// Whether it takes in everything after its first day, however far.
+        #[serde(default)]
+        open: bool,
         /// Rows to skip, where one day holds more than a page.
         offset: u64,
     },
@@ -258,6 +264,11 @@ impl Event {
         let ended = matches!(self.next, Next::End(_));
         Head { schema: self.schema, seq: self.seq, at: self.at, ended, tally: self.tally }
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl State {

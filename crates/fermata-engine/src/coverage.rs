@@ -2,7 +2,7 @@
 
 use fermata_core::catalogue::{ENTITIES, Entity, Read};
 use fermata_core::checkpoint::Place;
-use fermata_core::plan::{self, Plan};
+use fermata_core::plan::Plan;
 use fermata_tempo::client::Cost;
 use fermata_tempo::{Client, Disposition, TempoError, paging, row};
 use serde::Serialize;
@@ -95,10 +95,9 @@ async fn ask(
         let Some(mut item) = found.item_after(&read.over, None) else { continue };
         asked = true;
         item.values.windows = job::windows(plan, clock.now());
-        let today = plan::today(plan);
         // The legacy feeds take no limit below 50.
         let limit = u64::from(read.limit.min(50));
-        let request = paging::request(read, &Place::Start, &item.values, limit, today);
+        let request = paging::request(read, &Place::Start, &item.values, limit);
         match client.page(&request, read.records, &mut Cost::default()).await {
             Ok((page, _)) => learn(entity, &page, found),
             Err(error) => return Some(Err(error)),

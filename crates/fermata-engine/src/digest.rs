@@ -35,6 +35,8 @@ pub struct Digest {
     pub bytes: u64,
     /// Whether the first record was known to the byte.
     pub first_known: bool,
+    /// Whether the first record was known in any form; one that nothing identifies passes for known.
+    pub first_met: bool,
     /// Ids that were new.
     pub ids: RoaringTreemap,
     /// Keys found.
@@ -73,6 +75,7 @@ pub fn digest(entity: &Entity, parent: Option<&str>, page: &Page, seen: &Seen, o
         };
         if at == 0 {
             digest.first_known = class == Class::Known || (row.id.is_none() && seen.remembers(row.mark));
+            digest.first_met = class != Class::New || row.id.is_none();
         }
         let layer = match class {
             Class::New => &mut layers[0],

@@ -94,8 +94,7 @@ impl Job {
         let read = self.read(&cursor);
         let mut item = item;
         item.values.windows = windows(&self.plan, self.clock.now());
-        let request =
-            paging::request(read, &cursor.place, &item.values, u64::from(self.rows(read)), self.today());
+        let request = paging::request(read, &cursor.place, &item.values, u64::from(self.rows(read)));
         let mut cost = Cost::default();
         // A stop is heeded while we wait for Tempo; a page that has come is logged first.
         let answer = tokio::select! {
@@ -194,6 +193,7 @@ impl Job {
             rows: digest.rows.len() as u64,
             news: digest.new + digest.changed,
             first_known: digest.first_known,
+            first_met: digest.first_met,
             changed: changed.as_deref(),
             first_day: digest.rows.first().and_then(|row| row.day),
             meta: &page.meta,
@@ -201,6 +201,7 @@ impl Job {
             limit: u64::from(self.rows(read)).max(1),
             began: tally.began.unwrap_or_else(|| self.clock.now()),
             known_rows: state.tally.records,
+            reread_rows: state.tally.changes + state.tally.repeats,
         };
         let identified = !self.entity.identity.is_empty();
         paging::advance(read, &cursor.place, self.today(), identified, &shown).map_err(|what| {
@@ -294,7 +295,10 @@ impl Job {
         }
         if tally.refused > 0 {
             let all = tally.refused + tally.answered;
-            return Outcome::Failed(format!("{} of {all} parts may not be read: {grant}", tally.refused));
+            return Outcome::Failed(format!(
+                "{} of {all} parts may not be read, or are gone: {grant}",
+                tally.refused
+            ));
         }
         if let Some(second) =
             self.entity.fallback.filter(|second| state.cursor.fallback && !second.misses.is_empty())

@@ -58,6 +58,8 @@ pub struct Client {
     base: Url,
     pace: Pace,
     retry_pauses: Vec<Duration>,
+    /// Kept only to be taken out of what an answer says.
+    token: SecretString,
 }
 
 /// Requests made for one answer.
@@ -110,7 +112,8 @@ impl Client {
             .user_agent(&options.user_agent)
             .build()
             .map_err(ClientError::Http)?;
-        Ok(Self { http, base: base_url(base)?, pace, retry_pauses: options.retry_pauses.clone() })
+        let (retry_pauses, token) = (options.retry_pauses.clone(), token.clone());
+        Ok(Self { http, base: base_url(base)?, pace, retry_pauses, token })
     }
 
     /// Asks until there is a page: waits out 429s, and asks again after faults that may pass.
@@ -168,8 +171,12 @@ impl Client {
             StatusCode::OK => Page::new(body, records)
                 .map(|page| (page, date))
                 .map_err(|reason| Fault::MayPass(TempoError::Malformed { request: name(request), reason })),
-            StatusCode::NO_CONTENT => Ok((Page::empty(), date)),
-            _ => Err(status_fault(request, status.as_u16(), message(&body))),
+            // Documented where there is one record or none; a list says that it is empty.
+            StatusCode::NO_CONTENT if records == Records::Itself => Ok((Page::empty(), date)),
+            _ => {
+                let said = message(&body).replace(self.token.expose_secret(), "[redacted]");
+                Err(status_fault(request, status.as_u16(), said))
+            }
         }
     }
 

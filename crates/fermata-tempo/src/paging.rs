@@ -17,13 +17,17 @@ use crate::request::{Request, Values};
 const OVERLAP_ROWS: u64 = 50;
 /// Times a list is read again before it is taken as it is.
 const PASSES_MAX: u32 = 5;
-/// Pages past the last new row after which a list is taken for endless.
+/// Pages past the last new row, or without any row, after which a list is taken for endless.
 const IDLE_PAGES_MAX: u64 = 100;
+/// Times that all rows known may be read again before a list is taken for one that never joins up.
+const REREADS_MAX: u64 = 20;
 /// How far before a scan's start its closing read begins, for rows that show up late.
 const CLOSING_MARGIN_SECONDS: i64 = 600;
 /// The first window of days, and the widest.
 const DAYS_FIRST: u32 = 32;
 const DAYS_MAX: u32 = 3_660;
+/// Where windows begin when nobody knows the first day: before Tempo.
+const DAYS_EARLIEST: Date = jiff::civil::date(2000, 1, 1);
 
 /// What a page showed, after its rows were compared with what was seen before.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Shown<'a> {
     pub news: u64,
     /// Whether the first row was known to the byte.
     pub first_known: bool,
+    /// Whether the first row was known in any form.
+    pub first_met: bool,
     /// When each row last changed, where the rows are ordered by that; `None` when one did not say.
     pub changed: Option<&'a [Timestamp]>,
     /// The day of the first row.
@@ -48,6 +54,8 @@ pub struct Shown<'a> {
     pub began: Timestamp,
     /// Rows kept by the job before this page: no list of its rows is longer.
     pub known_rows: u64,
+    /// Rows that the job read more than once before this page.
+    pub reread_rows: u64,
 }
 
 /// What to do after a page.
@@ -73,7 +81,7 @@ pub enum Remember {
 }
 
 /// The request for a place in a list.
-pub fn request(read: &Read, place: &Place, values: &Values, limit: u64, today: Date) -> Request {
+pub fn request(read: &Read, place: &Place, values: &Values, limit: u64) -> Request {
     let mut request = Request::new(read, values);
     let (offset, since) = match place {
         Place::Start | Place::Token { .. } => (0, None),
@@ -104,14 +112,14 @@ pub fn request(read: &Read, place: &Place, values: &Values, limit: u64, today: D
     }
     match (read.paging, place) {
         (Paging::Days, Place::Start) => request.ask("limit", &1),
-        (_, Place::Days { from, days, .. }) => {
+        (_, Place::Days { from, days, open, .. }) => {
             request.ask("from", from);
-            if let Some(to) = window_end(*from, *days, today) {
+            if let Some(to) = last_day(*from, *days).filter(|_| !open) {
                 request.ask("to", &to);
             }
         }
-        (Paging::PageToken, Place::Token { token }) => request.ask("nextPageToken", token),
-        (Paging::LastKey, Place::Token { token }) => request.ask("lastEvaluatedKey", token),
+        (Paging::PageToken, Place::Token { token, .. }) => request.ask("nextPageToken", token),
+        (Paging::LastKey, Place::Token { token, .. }) => request.ask("lastEvaluatedKey", token),
         _ => {}
     }
     request
@@ -125,10 +133,15 @@ pub fn advance(
     identified: bool,
     shown: &Shown,
 ) -> Result<Step, PagingError> {
-    let link = link_offset(shown)?;
+    // A link past the page that is due would pass rows over.
+    let due = offset(place).saturating_add(shown.page_rows());
+    let link = link_offset(shown)?.map(|link| if read.limit > 0 { link.min(due) } else { link });
+    if shown.reread_rows > REREADS_MAX.saturating_mul(shown.known_rows + shown.page_rows()) {
+        return Err(PagingError::Stuck);
+    }
     match (read.paging, place) {
-        (Paging::PageToken, _) => token(place, shown.meta.next_page_token.as_deref()),
-        (Paging::LastKey, _) => token(place, shown.meta.last_evaluated_key.as_deref()),
+        (Paging::PageToken, _) => token(place, shown.meta.next_page_token.as_deref(), shown),
+        (Paging::LastKey, _) => token(place, shown.meta.last_evaluated_key.as_deref(), shown),
         (_, Place::Closing { since, offset, pass, news }) => {
             closing(*since, (*offset, *pass, *news), link, shown)
         }
@@ -138,13 +151,14 @@ pub fn advance(
         }
         (Paging::Changes, Place::Changes { since, offset }) => changes(Some((*since, *offset)), link, shown),
         (Paging::Changes, _) => changes(None, link, shown),
-        (Paging::Days, Place::Days { from, days, offset }) => {
-            in_days((*from, *days, *offset), today, link, shown)
+        (Paging::Days, Place::Days { from, days, open, offset }) => {
+            in_days((*from, *days, *open, *offset), today, link, shown)
         }
         (Paging::Days, _) => Ok(Step {
             next: Some(match shown.first_day {
-                Some(from) => Place::Days { from, days: DAYS_FIRST, offset: 0 },
-                None => start_closing(shown),
+                Some(from) => window(from, DAYS_FIRST, today),
+                None if shown.rows == 0 && link.is_none() => start_closing(shown),
+                None => window(DAYS_EARLIEST, DAYS_FIRST, today),
             }),
             keep: false,
             remember: Remember::Last(0),
@@ -179,20 +193,28 @@ impl Shown<'_> {
         (self.page_rows() / 20).clamp(1, OVERLAP_ROWS).min(self.rows.saturating_sub(1))
     }
 
-    /// The offset of the page after the one at `offset`. When this page did not join the one before,
-    /// rows were lost between them, so half a page is gone back.
-    fn next_offset(&self, offset: u64, link: Option<u64>) -> u64 {
-        if offset > 0 && !self.first_known {
-            return offset.saturating_sub((self.page_rows() / 2).max(1));
-        }
-        let next = link.unwrap_or(offset + self.rows);
-        next.saturating_sub(self.overlap()).max(offset + 1)
+    /// Where to go back to when this page, be it the last, did not join the one before: rows were lost
+    /// between them. An end without rows did not either; but what it lacks may also be hidden from the
+    /// token, so it is believed once as much was read again as is known.
+    fn torn(&self, offset: u64, link: Option<u64>, joined: bool) -> Option<u64> {
+        let torn = if self.rows > 0 {
+            !joined
+        } else {
+            link.is_none() && self.page_rows() > 1 && self.reread_rows < self.known_rows
+        };
+        (offset > 0 && torn).then(|| offset.saturating_sub((self.page_rows() / 2).max(1)))
     }
 
-    /// Refuses a place further on than all known rows reach, on a page that brought nothing new.
+    /// The offset of the page after the one at `offset`.
+    fn next_offset(&self, offset: u64, link: Option<u64>) -> u64 {
+        let next = link.unwrap_or(offset.saturating_add(self.rows));
+        next.saturating_sub(self.overlap()).max(offset.saturating_add(1))
+    }
+
+    /// Refuses a place further on than all known rows reach.
     fn check_reach(&self, offset: u64) -> Result<(), PagingError> {
-        let idle = self.news == 0 && offset > self.known_rows + IDLE_PAGES_MAX * self.page_rows();
-        if idle { Err(PagingError::Stuck) } else { Ok(()) }
+        let reach = self.known_rows.saturating_add(IDLE_PAGES_MAX.saturating_mul(self.page_rows()));
+        if offset > reach { Err(PagingError::Stuck) } else { Ok(()) }
     }
 }
 
@@ -219,13 +241,29 @@ fn encoded(path: &str) -> String {
     url.path().to_owned()
 }
 
-fn token(place: &Place, next: Option<&str>) -> Result<Step, PagingError> {
-    let remember = Remember::Last(0);
-    match (place, next.filter(|next| !next.is_empty())) {
-        (_, None) => Ok(Step::done(remember)),
-        (Place::Token { token }, Some(next)) if token == next => Err(PagingError::Stuck),
-        (_, Some(next)) => Ok(Step::on(Place::Token { token: next.to_owned() }, remember)),
+/// Rows that a place skips.
+fn offset(place: &Place) -> u64 {
+    match place {
+        Place::Start | Place::Token { .. } => 0,
+        Place::Offset { offset, .. }
+        | Place::Changes { offset, .. }
+        | Place::Days { offset, .. }
+        | Place::Closing { offset, .. } => *offset,
     }
+}
+
+fn token(place: &Place, next: Option<&str>, shown: &Shown) -> Result<Step, PagingError> {
+    let remember = Remember::Last(0);
+    let Some(next) = next.filter(|next| !next.is_empty()) else { return Ok(Step::done(remember)) };
+    let (same, idle) = match place {
+        Place::Token { token, idle } => (token == next, *idle),
+        _ => (false, 0),
+    };
+    let idle = if shown.rows == 0 { idle + 1 } else { 0 };
+    if same || idle > IDLE_PAGES_MAX {
+        return Err(PagingError::Stuck);
+    }
+    Ok(Step::on(Place::Token { token: next.to_owned(), idle }, remember))
 }
 
 /// A list by offset. One page is the list as it was at one moment. What takes more is read again
@@ -244,6 +282,10 @@ fn list(
     let closes = identified && read.closing != Closing::Never;
     let remember = if closes { Remember::All } else { Remember::Last(2 * OVERLAP_ROWS) };
     let news = news || shown.news > 0;
+    // A row may be another at each reading, so that it is known is enough; the next pass tells the rest.
+    if let Some(back) = shown.torn(offset, link, shown.first_met).filter(|_| identified) {
+        return Ok(Step::on(Place::Offset { offset: back, pass, news }, remember));
+    }
     // Rows of a kind that never changes come with links that can be trusted to end.
     let full = shown.rows >= shown.page_rows() && read.limit > 0 && read.closing != Closing::Never;
     if link.is_some() || full {
@@ -251,8 +293,11 @@ fn list(
         if link.is_some_and(|next| next <= offset) {
             return Err(PagingError::Stuck);
         }
-        let next =
-            if identified { shown.next_offset(offset, link) } else { link.unwrap_or(offset + shown.rows) };
+        let next = if identified {
+            shown.next_offset(offset, link)
+        } else {
+            link.unwrap_or(offset.saturating_add(shown.rows))
+        };
         return Ok(Step::on(Place::Offset { offset: next, pass, news }, remember));
     }
     let several_pages = offset > 0 || pass > 0;
@@ -278,8 +323,19 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     if !changed.is_sorted() || !begins_late {
         return Err(PagingError::Unordered);
     }
-    let Some(last) = changed.last().filter(|_| shown.goes_on(link)) else {
-        return Ok(Step::done(Remember::Last(0)));
+    if let (Some(since), Some(back)) = (since, shown.torn(offset, link, shown.first_known)) {
+        return Ok(Step::on(Place::Changes { since, offset: back }, Remember::All));
+    }
+    if !shown.goes_on(link) {
+        // What came to light only after its second was read, or changed twice in that second.
+        let closing = place.map(|_| start_closing(shown));
+        return Ok(Step { next: closing, ..Step::done(Remember::All) });
+    }
+    let Some(last) = changed.last() else {
+        shown.check_reach(offset)?;
+        let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+        let offset = shown.next_offset(offset, link);
+        return Ok(Step::on(Place::Changes { since, offset }, Remember::All));
     };
     // Tempo's times have no fraction: rows not yet seen may share the last second. One more second
     // is taken back, because nobody says whether `updatedFrom` includes the moment it names.
@@ -288,8 +344,7 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     let again = u64::try_from(changed.len() - before).unwrap_or(u64::MAX);
     // At an offset the rows to be read again may begin on a page before this one.
     let moves_on = since.is_none_or(|since| back > since) && (offset == 0 || before > 0);
-    let joined = offset == 0 || shown.first_known;
-    if moves_on && joined && again <= (shown.page_rows() / 50).max(1) {
+    if moves_on && again <= (shown.page_rows() / 50).max(1) {
         return Ok(Step::on(Place::Changes { since: back, offset: 0 }, Remember::Last(again)));
     }
     // Before the first row there is nothing, so the beginning of time does for "no place yet".
@@ -301,36 +356,46 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
 
 /// Windows of days that fit one page each: a full one is halved, a sparse one doubled.
 fn in_days(
-    (from, days, offset): (Date, u32, u64),
+    (from, days, open, offset): (Date, u32, bool, u64),
     today: Date,
     link: Option<u64>,
     shown: &Shown,
 ) -> Result<Step, PagingError> {
+    if let Some(back) = shown.torn(offset, link, shown.first_known) {
+        return Ok(Step::on(Place::Days { from, days, open, offset: back }, Remember::All));
+    }
     let full = shown.goes_on(link);
-    let last = window_end(from, days, today).is_none();
-    if full && days > 1 {
-        let place = Place::Days { from, days: days / 2, offset: 0 };
+    if full && (open || days > 1) {
+        let days = if open { days } else { days / 2 };
+        let place = Place::Days { from, days, open: false, offset: 0 };
         return Ok(Step { keep: false, ..Step::on(place, Remember::Last(0)) });
     }
     if full {
         shown.check_reach(offset)?;
         let next = shown.next_offset(offset, link.filter(|link| *link > offset));
-        return Ok(Step::on(Place::Days { from, days, offset: next }, Remember::Last(2 * OVERLAP_ROWS)));
+        let place = Place::Days { from, days, open, offset: next };
+        return Ok(Step::on(place, Remember::Last(2 * OVERLAP_ROWS)));
     }
-    if last {
+    if open {
         return Ok(Step::on(start_closing(shown), Remember::Last(0)));
     }
     let sparse = shown.rows < shown.page_rows() / 4;
-    let next = from.checked_add(Span::new().days(days)).map_err(|_| PagingError::Stuck)?;
-    let days = if sparse { (days * 2).min(DAYS_MAX) } else { days };
-    Ok(Step::on(Place::Days { from: next, days, offset: 0 }, Remember::Last(0)))
+    let days_next = if sparse { (days * 2).min(DAYS_MAX) } else { days };
+    let next = last_day(from, days).and_then(|last| last.tomorrow().ok());
+    // Past the last day that there is, there is nothing.
+    let next = next.map_or_else(|| start_closing(shown), |from| window(from, days_next, today));
+    Ok(Step::on(next, Remember::Last(0)))
 }
 
-/// The last day of a window; none when it reaches past today and so is open to the future. A single
-/// day is never open, or a full page of it could not be told from what lies beyond.
-fn window_end(from: Date, days: u32, today: Date) -> Option<Date> {
-    let end = from.checked_add(Span::new().days(days - 1)).ok()?;
-    (days == 1 || end <= today).then_some(end)
+/// A window of days, tried with all that lies beyond when it reaches past today.
+fn window(from: Date, days: u32, today: Date) -> Place {
+    let open = last_day(from, days).is_none_or(|last| last > today);
+    Place::Days { from, days, open, offset: 0 }
+}
+
+/// The last day of a window; none past the end of the calendar.
+fn last_day(from: Date, days: u32) -> Option<Date> {
+    from.checked_add(Span::new().days(days.saturating_sub(1))).ok()
 }
 
 fn start_closing(shown: &Shown) -> Place {
@@ -347,7 +412,10 @@ fn closing(
     shown: &Shown,
 ) -> Result<Step, PagingError> {
     let news = news || shown.news > 0;
-    if shown.rows > 0 && shown.goes_on(link) {
+    if let Some(back) = shown.torn(offset, link, shown.first_known) {
+        return Ok(Step::on(Place::Closing { since, offset: back, pass, news }, Remember::All));
+    }
+    if shown.goes_on(link) {
         shown.check_reach(offset)?;
         if link.is_some_and(|next| next <= offset) {
             return Err(PagingError::Stuck);

@@ -70,7 +70,7 @@ pub fn read(entity: &Entity, line: &str, keys: Option<&mut Keys>) -> Row {
     let mut found: [Option<&str>; 2] = [None; 2];
     scan::members(line, |name, value| {
         for (slot, path) in identity.iter_mut().zip(entity.identity) {
-            if let Some(value) = reach(path, name, value) {
+            if let Some(value) = reach(path, name, value).filter(|value| *value != "null") {
                 *slot = Some(value);
             }
         }

@@ -2,7 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod answers;
+mod changes;
 mod crash;
+mod hostile;
+mod rogue;
+mod schedules;
 mod seed;
 mod site;
 mod whole;

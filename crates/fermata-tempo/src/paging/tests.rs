@@ -25,6 +25,7 @@ fn shown(rows: u64, meta: &Meta) -> Shown<'_> {
         rows,
         news: rows,
         first_known: true,
+        first_met: true,
         changed: None,
         first_day: None,
         meta,
@@ -32,6 +33,7 @@ fn shown(rows: u64, meta: &Meta) -> Shown<'_> {
         limit: 100,
         began: at(BEGAN),
         known_rows: rows,
+        reread_rows: 0,
     }
 }
 
@@ -54,7 +56,7 @@ fn a_list_that_should_come_whole_and_does_not_is_read_on() {
     let more = meta(Some("https://api.tempo.io/4/roles?offset=50"), None);
     let shown = Shown { path: "/4/roles", limit: 1, ..shown(50, &more) };
     assert_eq!(step("roles", &Place::Start, &shown), Ok(Some(offset(49, 0, true))));
-    let request = request(read("roles"), &offset(49, 0, true), &Values::default(), 0, today());
+    let request = request(read("roles"), &offset(49, 0, true), &Values::default(), 0);
     assert_eq!(request.query, [("offset".to_owned(), "49".to_owned())]);
 }
 
@@ -75,8 +77,43 @@ fn pages_overlap_and_the_list_is_read_again() {
 #[test]
 fn a_page_that_does_not_join_the_one_before_goes_back() {
     let more = meta(Some("https://api.tempo.io/4/teams?offset=195"), Some(100));
-    let torn = Shown { first_known: false, ..shown(100, &more) };
+    let torn = Shown { first_met: false, ..shown(100, &more) };
     assert_eq!(step("teams", &offset(95, 0, true), &torn), Ok(Some(offset(45, 0, true))));
+    let last = meta(None, Some(100));
+    let torn_last = Shown { first_met: false, ..shown(9, &last) };
+    assert_eq!(
+        step("teams", &offset(95, 0, true), &torn_last),
+        Ok(Some(offset(45, 0, true))),
+        "the last too"
+    );
+    let shrunk = Shown { rows: 0, news: 0, known_rows: 100, ..shown(9, &last) };
+    assert_eq!(step("teams", &offset(95, 0, true), &shrunk), Ok(Some(offset(45, 0, true))), "rows went");
+    let hidden = Shown { reread_rows: 100, ..shrunk };
+    assert_eq!(
+        step("teams", &offset(95, 0, true), &hidden),
+        Ok(Some(offset(0, 1, false))),
+        "believed at last"
+    );
+    let empty = Shown { rows: 0, news: 0, ..torn };
+    assert_eq!(
+        step("teams", &offset(95, 0, true), &empty),
+        Ok(Some(offset(195, 0, true))),
+        "nothing to join"
+    );
+}
+
+#[test]
+fn a_link_passes_over_no_row() {
+    let far = meta(Some("https://api.tempo.io/4/teams?offset=18446744073709551615"), Some(100));
+    assert_eq!(step("teams", &Place::Start, &shown(100, &far)), Ok(Some(offset(95, 0, true))));
+}
+
+#[test]
+fn rows_that_are_read_again_and_again_end() {
+    let more = meta(Some("https://api.tempo.io/4/teams?offset=200"), Some(100));
+    let rereads = |rows| Shown { known_rows: 150, reread_rows: rows, ..shown(100, &more) };
+    assert!(step("teams", &offset(100, 0, true), &rereads(5_000)).is_ok());
+    assert_eq!(step("teams", &offset(100, 0, true), &rereads(5_001)), Err(PagingError::Stuck));
 }
 
 #[test]
@@ -117,12 +154,21 @@ fn a_list_without_end_is_noticed() {
 
 #[test]
 fn tokens_lead_on_until_there_is_none() {
-    let token = |text: &str| Place::Token { token: text.to_owned() };
+    let token = |text: &str| Place::Token { token: text.to_owned(), idle: 0 };
     let next = |text: &str| Meta { next_page_token: Some(text.to_owned()), ..Meta::default() };
     assert_eq!(step("audit-events", &Place::Start, &shown(100, &next("a"))), Ok(Some(token("a"))));
     assert_eq!(step("audit-events", &token("a"), &shown(100, &next("a"))), Err(PagingError::Stuck));
     assert_eq!(step("audit-events", &token("a"), &shown(100, &next(""))), Ok(None));
     assert_eq!(step("audit-events", &token("a"), &shown(3, &Meta::default())), Ok(None));
+    let idle = |idle| Place::Token { token: "a".to_owned(), idle };
+    let after = |place: &Place, rows| step("audit-events", place, &shown(rows, &next("b")));
+    assert_eq!(after(&idle(99), 0), Ok(Some(Place::Token { token: "b".to_owned(), idle: 100 })));
+    assert_eq!(after(&idle(99), 1), Ok(Some(token_b())), "a row ends the drought");
+    assert_eq!(after(&idle(100), 0), Err(PagingError::Stuck));
+}
+
+fn token_b() -> Place {
+    Place::Token { token: "b".to_owned(), idle: 0 }
 }
 
 fn changes_after(
@@ -153,6 +199,9 @@ fn worklogs_move_on_with_their_last_change() {
     assert_eq!(changes_after(None, 0, &full, true), place("2026-01-03T23:59:59Z", 0));
     assert_eq!(changes_after(None, 0, &full[..3], true), Ok(None), "a short page is the last");
     assert_eq!(changes_after(None, 0, &[], true), Ok(None));
+    let closing = Place::Closing { since: at("2026-03-01T11:50:00Z"), offset: 0, pass: 0, news: false };
+    let last = changes_after(Some("2026-01-03T23:59:59Z"), 0, &full[3..], true);
+    assert_eq!(last, Ok(Some(closing)), "what came to light late is read at the end");
 }
 
 #[test]
@@ -190,7 +239,9 @@ fn days_after(place: &Place, rows: u64) -> Place {
 
 #[test]
 fn windows_of_days_fit_a_page() {
-    let days = |from: &str, days, offset| Place::Days { from: from.parse().unwrap(), days, offset };
+    let place =
+        |from: &str, days, open, offset| Place::Days { from: from.parse().unwrap(), days, open, offset };
+    let days = |from: &str, days, offset| place(from, days, false, offset);
     assert_eq!(days_after(&Place::Start, 1), days("2020-05-01", 32, 0));
     assert_eq!(
         days_after(&days("2020-05-01", 32, 0), 100),
@@ -205,13 +256,29 @@ fn windows_of_days_fit_a_page() {
     );
     assert_eq!(days_after(&days("2020-05-01", 1, 0), 100), days("2020-05-01", 1, 95), "one day: by offset");
     let closing = Place::Closing { since: at("2026-03-01T11:50:00Z"), offset: 0, pass: 0, news: false };
-    assert_eq!(days_after(&days("2026-02-20", 32, 0), 60), closing, "the last is open to the future");
+    let open = |from: &str, days| place(from, days, true, 0);
+    assert_eq!(
+        days_after(&days("2026-02-01", 16, 0), 60),
+        open("2026-02-17", 16),
+        "the last takes in the future"
+    );
+    assert_eq!(days_after(&open("2026-02-17", 16), 60), closing);
+    assert_eq!(
+        days_after(&open("2026-02-17", 16), 100),
+        days("2026-02-17", 16, 0),
+        "or is closed when it is full"
+    );
+    assert_eq!(
+        days_after(&days("2026-02-17", 16, 0), 3),
+        open("2026-03-05", 32),
+        "and the rest is tried again"
+    );
 }
 
 #[test]
 fn requests_say_where_in_the_list() {
     let ask = |name: &str, place: &Place| {
-        let request = request(read(name), place, &Values::default(), 100, today());
+        let request = request(read(name), place, &Values::default(), 100);
         let query: Vec<_> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         (query.join("&"), request.body.map(|body| body.to_string()).unwrap_or_default())
     };
@@ -220,6 +287,6 @@ fn requests_say_where_in_the_list() {
     let body = r#"{"orderBy":[{"field":"UPDATED","order":"ASC"},{"field":"ID","order":"ASC"}],"updatedFrom":"2026-01-03T23:59:59Z"}"#;
     assert_eq!(ask("worklogs", &place), ("limit=100&offset=0".into(), body.into()));
     assert_eq!(ask("generic-resources", &offset(100, 0, true)).1, r#"{"limit":100,"offset":100}"#);
-    let place = Place::Token { token: "a b".into() };
+    let place = Place::Token { token: "a b".into(), idle: 0 };
     assert_eq!(ask("audit-events", &place).0, "limit=100&nextPageToken=a b");
 }
