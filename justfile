@@ -24,6 +24,10 @@ doc:
 demo:
     cargo run --release -- demo
 
+# speed, memory, requests and quota against their aims; names of parts go to it (`just bench speed`)
+bench *parts:
+    cargo bench -p fermata-tests --bench bench -- {{ parts }}
+
 # licences, sources, advisories (needs cargo-deny)
 deny:
     cargo deny check

@@ -1,0 +1,51 @@
+//! What Fermata costs: processor time, memory, requests, quota. `just bench`, or `just bench speed` for one part.
+//!
+//! The release programs run as processes of their own beside the simulator's, so that what each used can be
+//! told apart. It reads `/proc`, so it needs Linux. Processor time is what to compare between machines and
+//! days; wall time says as much about who else was at work, which the first lines show.
+
+mod child;
+mod download;
+mod least;
+mod noise;
+mod quota;
+mod sheet;
+mod site;
+mod sizes;
+mod speed;
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+const PARTS: [&str; 3] = ["speed", "sizes", "quota"];
+
+fn main() -> Result<()> {
+    // Cargo says `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if args.first().is_some_and(|arg| arg == download::NAME) {
+        return download::run(&args[1..]);
+    }
+    if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
+        bail!("there is no part {unknown:?}; the parts are {}", PARTS.join(", "));
+    }
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--release", "-p", "tempo-sim", "-p", "fermata"]).status();
+    ensure!(built.context("cargo does not start")?.success(), "the programs do not build");
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&args))
+}
+
+async fn measure(parts: &[String]) -> Result<()> {
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
+    noise::measure()?;
+    if wanted("speed") {
+        speed::measure().await?;
+    }
+    if wanted("sizes") {
+        sizes::measure().await?;
+    }
+    if wanted("quota") {
+        quota::measure().await?;
+    }
+    noise::measure()
+}
