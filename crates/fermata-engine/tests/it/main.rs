@@ -7,6 +7,7 @@ mod crash;
 mod hostile;
 mod rogue;
 mod schedules;
+mod secrets;
 mod seed;
 mod site;
 mod whole;
