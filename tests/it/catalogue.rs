@@ -227,7 +227,7 @@ fn is_readable(operation: &Operation) -> bool {
 fn places(read: &Read) -> Vec<Place> {
     let since = now();
     let closing = Place::Closing { since, offset: 7, pass: 1, news: true };
-    let days = |from: &str| Place::Days { from: from.parse().expect("a date"), days: 2, offset: 7 };
+    let days = |from: &str| Place::Days { from: from.parse().expect("a date"), days: 2, offset: 7, open: false };
     let mut places = vec![Place::Start];
     match read.paging {
         Paging::Whole => {}
@@ -237,7 +237,7 @@ fn places(read: &Read) -> Vec<Place> {
                 places.push(closing);
             }
         }
-        Paging::PageToken | Paging::LastKey => places.push(Place::Token { token: "token".to_owned() }),
+        Paging::PageToken | Paging::LastKey => places.push(Place::Token { token: "token".to_owned(), idle: 0 }),
         Paging::Changes => places.push(Place::Changes { since, offset: 7 }),
         Paging::Days => places.extend([days("2026-01-01"), days("2026-03-01"), closing]),
     }
@@ -265,8 +265,7 @@ fn request(read: &Read, place: &Place) -> Request {
         }
     };
     let windows = WINDOWS.into_iter().map(|name| (name, plan.windows[name].clone())).collect();
-    let today = "2026-03-01".parse().expect("a date");
-    paging::request(read, place, &Values { keys, batch, windows }, read.limit.into(), today)
+    paging::request(read, place, &Values { keys, batch, windows }, read.limit.into())
 }
 
 /// Query parameters that the operation does not take, or takes with other values, or misses.

@@ -2,6 +2,15 @@
 
 mod by_hand;
 mod catalogue;
+mod documents;
+mod interrupted;
+mod papers;
+mod program;
+mod readme;
+mod recorded;
+mod scopes;
+mod secrets;
+mod stage;
 mod tidy;
 
 use std::path::Path;

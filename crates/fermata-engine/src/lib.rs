@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod backup;
 pub mod clock;
 pub mod coverage;
 pub mod digest;
@@ -8,11 +9,11 @@ pub mod items;
 pub mod job;
 pub mod progress;
 pub mod report;
-pub mod run;
+mod run;
 pub mod seal;
 pub mod view;
 
+pub use backup::{BackupError, Engine};
 pub use clock::Clock;
 pub use progress::{Progress, Teller};
 pub use report::Report;
-pub use run::{BackupError, Engine};

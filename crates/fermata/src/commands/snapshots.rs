@@ -189,8 +189,11 @@ async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::R
             let entity = problem.entity.clone().unwrap_or_else(|| "-".to_owned());
             [entity, problem.object.clone(), problem.what.to_string(), problem.salvage.clone()]
         });
-        let found = report.problems.len();
-        format!("{}\n\nNOT WHOLE: {found} problems\n{sum}", table(["ENTITY", "OBJECT", "PROBLEM", "WHAT IS LEFT"], problems))
+        let found = match report.problems.len() {
+            1 => "1 problem".to_owned(),
+            more => format!("{more} problems"),
+        };
+        format!("{}\n\nNOT WHOLE: {found}\n{sum}", table(["ENTITY", "OBJECT", "PROBLEM", "WHAT IS LEFT"], problems))
     })?;
     Ok(if report.ok { exit::DONE } else { exit::FAILED })
 }
