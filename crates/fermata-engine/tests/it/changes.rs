@@ -161,7 +161,7 @@ async fn while_worklogs_change(way: Way, seed: u64, rate: f64, turns: Option<u64
     site.sim.schedule(Schedule { turns, ..Schedule::worklogs(1, seed, third, third, third) }).unwrap();
     site.backup().await.map_err(|error| error.to_string())?;
     let found = witness.judge(&site, &site.latest().await).await?;
-    if (witness.history(&site).len() as f64) < rate * 5.0 {
+    if rate >= 1.0 && (witness.history(&site).len() as f64) < rate * 5.0 {
         return Err("too little changed to show anything".to_owned());
     }
     if turns.is_some() { witness.judge_settled(&site, &found) } else { Ok(()) }
