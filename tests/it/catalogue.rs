@@ -227,7 +227,8 @@ fn is_readable(operation: &Operation) -> bool {
 fn places(read: &Read) -> Vec<Place> {
     let since = now();
     let closing = Place::Closing { since, offset: 7, pass: 1, news: true };
-    let days = |from: &str| Place::Days { from: from.parse().expect("a date"), days: 2, offset: 7, open: false };
+    let days =
+        |from: &str| Place::Days { from: from.parse().expect("a date"), days: 2, offset: 7, open: false };
     let mut places = vec![Place::Start];
     match read.paging {
         Paging::Whole => {}
@@ -237,7 +238,9 @@ fn places(read: &Read) -> Vec<Place> {
                 places.push(closing);
             }
         }
-        Paging::PageToken | Paging::LastKey => places.push(Place::Token { token: "token".to_owned(), idle: 0 }),
+        Paging::PageToken | Paging::LastKey => {
+            places.push(Place::Token { token: "token".to_owned(), idle: 0 });
+        }
         Paging::Changes => places.push(Place::Changes { since, offset: 7 }),
         Paging::Days => places.extend([days("2026-01-01"), days("2026-03-01"), closing]),
     }

@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod broken_stores;
 mod by_hand;
 mod catalogue;
 mod documents;
 mod interrupted;
+mod mistakes;
 mod papers;
 mod program;
 mod readme;

@@ -43,5 +43,5 @@ fn its_exit_codes_are_those_of_the_help_and_the_commands_page() {
 }
 
 fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+    std::fs::read_to_string(root().join("README.md")).expect("there is a README")
 }

@@ -45,7 +45,10 @@ fn what_a_scope_does_not_cover_is_a_gap_with_its_grant() {
     spec.deny = [Family::Audit, Family::Financial, Family::Schemes].into();
     let [told, kept, seen] = restricted(spec);
     assert_eq!(told, kept);
-    assert!(told.len() > 20 && told.contains_key("audit-events") && told.contains_key("holidays"), "{told:?}");
+    assert!(
+        told.len() > 20 && told.contains_key("audit-events") && told.contains_key("holidays"),
+        "{told:?}"
+    );
     assert!(!told.contains_key("worklogs"));
     // Of a child nobody knows before its parent is read; each parent is in both.
     for (entity, reason) in &seen {
@@ -89,5 +92,8 @@ fn what_is_left_out_on_purpose_is_no_gap() {
     let document = stage.fermata("backup acme --json").run().code(0).json();
     assert_eq!(document["tenants"][0]["status"], "complete");
     let shown = stage.fermata("snapshots show acme").run().code(0).stdout;
-    assert!(shown.lines().any(|line| line.starts_with("audit-events") && line.contains("left out")), "{shown}");
+    assert!(
+        shown.lines().any(|line| line.starts_with("audit-events") && line.contains("left out")),
+        "{shown}"
+    );
 }

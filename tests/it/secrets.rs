@@ -46,7 +46,9 @@ fn no_token_and_no_record_is_stored_in_clear_or_logged() {
     look_at_the_store(&stage, &needles, &mut problems);
     stage.sim.clear_faults();
     say(loud("backup acme --log json").run().code(0));
-    for line in ["snapshots verify acme --data", "export acme --out exported", "doctor", "tenant show acme --json"] {
+    for line in
+        ["snapshots verify acme --data", "export acme --out exported", "doctor", "tenant show acme --json"]
+    {
         say(loud(line).run().code(0));
     }
     // A token that is refused is spoken of, too.
@@ -114,10 +116,10 @@ fn needles(stage: &Stage) -> BTreeSet<String> {
     let mut needles = BTreeSet::new();
     for entity in tempo_sim::ENTITIES {
         for record in stage.sim.truth(1, entity) {
-            collect(&serde_json::from_str(&record).unwrap(), &mut needles);
+            collect(&serde_json::from_str(&record).expect("records are JSON"), &mut needles);
         }
     }
-    let key = std::fs::read_to_string(stage.at("fermata.key")).unwrap();
+    let key = std::fs::read_to_string(stage.at("fermata.key")).expect("there is a key");
     needles.extend(key.lines().filter(|line| line.starts_with("AGE-SECRET-KEY")).map(str::to_owned));
     needles
 }

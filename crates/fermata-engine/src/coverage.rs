@@ -66,6 +66,7 @@ async fn one(
         None => Ok(coverage(None, Some("there is nothing yet to ask about".to_owned()))),
         Some(Ok(())) => Ok(coverage(Some(true), None)),
         Some(Err(error)) if error.disposition() == Disposition::Token => Err(error),
+        Some(Err(error @ TempoError::Network { .. })) => Err(error),
         Some(Err(error)) if error.disposition() == Disposition::Gap => {
             let why = format!("{error}; grant the token {}", entity.family.grant());
             let Some(second) = entity.fallback else { return Ok(coverage(Some(false), Some(why))) };

@@ -154,13 +154,13 @@ pub(crate) struct TenantSettings {
     /// Requests per second; Tempo allows 5
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
-    /// When a fleet backs it up: five fields of cron
+    /// When to back it up, for later releases: five fields of cron
     #[arg(long, value_name = "CRON")]
     pub(crate) schedule: Option<String>,
     /// The time zone of the schedule, like Europe/Berlin
     #[arg(long, value_name = "TZ")]
     pub(crate) time_zone: Option<String>,
-    /// Snapshots to keep, like daily=7,weekly=5,monthly=12,yearly=3
+    /// Snapshots to keep, for later releases: daily=7,weekly=5,monthly=12,yearly=3
     #[arg(long, value_name = "RULES")]
     pub(crate) keep: Option<String>,
     /// Leave an entity out on purpose (again for more; "none" takes all back in)
@@ -203,7 +203,7 @@ pub(crate) struct Backup {
     /// Only this entity and what it hangs on (again for more)
     #[arg(long, value_name = "ENTITY")]
     pub(crate) entity: Vec<String>,
-    /// Read everything, whatever earlier snapshots hold
+    /// Read everything, as every backup does so far
     #[arg(long)]
     pub(crate) full: bool,
     /// How far back timesheet periods and approvals are read [default: one year]

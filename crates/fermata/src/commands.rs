@@ -13,11 +13,10 @@ mod token;
 
 use std::time::Duration;
 
-use anyhow::Context;
 use fermata_core::names::Tenant;
 use fermata_core::settings::Settings;
 use fermata_tempo::Options;
-use fermata_vault::{Identity, KeyError, Vault};
+use fermata_vault::{Identity, KeyError, Vault, VaultError};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -59,8 +58,11 @@ async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
 }
 
 async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result<Vault> {
-    let store = fermata_vault::open(&config.store)?;
-    Vault::open(store, identities).await.with_context(|| config.store.clone())
+    let opened = async { Vault::open(fermata_vault::open(&config.store)?, identities).await }.await;
+    opened.map_err(|error| match error {
+        VaultError::NoVault => anyhow::Error::from(error).context(config.store.clone()),
+        error => error.into(),
+    })
 }
 
 /// How Tempo is asked while a person waits for the answer: one retry, soon.

@@ -140,8 +140,8 @@ fn file(named: Option<&Path>, wrong: &mut Vec<String>) -> BTreeMap<&'static str,
             }
             (Some(_), _) => wrong.push(format!("{shown}: {name} must be text in quotes")),
             (None, _) => {
-                let names = SETTINGS.map(|(setting, _)| setting).join(", ");
-                wrong.push(format!("{shown}: there is no setting {name:?}; there are {names}"));
+                let all = SETTINGS.map(|(setting, _)| setting).join(", ");
+                wrong.push(format!("{shown}: there is no setting {name:?}; there are {all}"));
             }
         }
     }

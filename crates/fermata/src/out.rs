@@ -70,6 +70,9 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
+/// What a library says on the way to the cause, and what tells nobody anything.
+const ON_THE_WAY: [&str; 3] = ["error sending request", "client error (Connect)", "tcp connect error"];
+
 /// The chain of causes as one line; a cause that only repeats the one before is left out.
 pub(crate) fn causes(error: &anyhow::Error) -> String {
     let mut line = String::new();
@@ -77,7 +80,7 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
         let cause = cause.to_string();
         if line.is_empty() {
             line = cause;
-        } else if !line.ends_with(&cause) {
+        } else if !ON_THE_WAY.contains(&cause.as_str()) && !line.ends_with(&cause) {
             line.push_str(": ");
             line.push_str(&cause);
         }

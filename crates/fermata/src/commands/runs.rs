@@ -126,18 +126,18 @@ async fn abandon(
         run: &'a RunId,
         done: bool,
     }
-    let plan = plan(vault, tenant, run).await?;
+    // Its plan need not be readable: a run whose plan is damaged can only be dropped.
+    let run = unfinished(vault, tenant, run).await?;
     if yes {
-        vault.delete_run(tenant, &plan.run).await?;
+        vault.delete_run(tenant, &run).await?;
     }
-    let document = Document { schema: fermata_core::FORMAT, tenant, run: &plan.run, done: yes };
+    let document = Document { schema: fermata_core::FORMAT, tenant, run: &run, done: yes };
     out.result(&document, || {
         if yes {
-            return format!("Run {} of {tenant} is dropped; the next backup begins anew.", plan.run);
+            return format!("Run {run} of {tenant} is dropped; the next backup begins anew.");
         }
         format!(
-            "This would drop run {} of {tenant}: the next backup asks Tempo again for what it has read.\nNothing was done: say --yes to do it.",
-            plan.run
+            "Nothing was done. --yes drops run {run} of {tenant}; the next backup then asks Tempo again for what it has read."
         )
     })?;
     Ok(exit::DONE)
@@ -145,13 +145,18 @@ async fn abandon(
 
 /// The plan of the run named, or of the unfinished one.
 async fn plan(vault: &Vault, tenant: &Tenant, run: Option<RunId>) -> anyhow::Result<Plan> {
+    let run = unfinished(vault, tenant, run).await?;
+    let plan = vault.plan(tenant, &run).await?;
+    plan.ok_or_else(|| Usage(format!("{tenant} has no unfinished run {run}")).into())
+}
+
+/// The run named, or the unfinished one.
+async fn unfinished(vault: &Vault, tenant: &Tenant, run: Option<RunId>) -> anyhow::Result<RunId> {
     let unfinished = vault.unfinished_runs(tenant).await?;
     let run = match run {
         Some(run) if unfinished.contains(&run) => Some(run),
         Some(run) => return Err(Usage(format!("{tenant} has no unfinished run {run}")).into()),
         None => unfinished.into_iter().next_back(),
     };
-    let run = run.ok_or_else(|| Usage(format!("{tenant} has no unfinished run")))?;
-    let plan = vault.plan(tenant, &run).await?;
-    plan.ok_or_else(|| Usage(format!("{tenant} has no unfinished run {run}")).into())
+    run.ok_or_else(|| Usage(format!("{tenant} has no unfinished run")).into())
 }

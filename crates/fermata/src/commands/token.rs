@@ -172,9 +172,11 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
             [coverage.entity.to_owned(), readable.to_owned(), coverage.reason.clone().unwrap_or_default()]
         });
         let gaps = document.entities.iter().filter(|coverage| coverage.readable == Some(false)).count();
-        let sum = match gaps {
-            0 => "The token may read everything.".to_owned(),
-            gaps => format!("The token may not read {gaps} of {all}. A backup with it is partial; what is missing is said on each."),
+        let unknown = document.entities.iter().filter(|coverage| coverage.readable.is_none()).count();
+        let sum = match (gaps, unknown) {
+            (0, 0) => "The token may read everything.".to_owned(),
+            (0, unknown) => format!("The token may read all but {unknown} of {all}, of which nobody knows yet."),
+            (gaps, _) => format!("The token may not read {gaps} of {all}. A backup with it is partial; what is missing is said on each."),
         };
         format!("{}\n\n{sum}", table(["ENTITY", "READABLE", "WHY NOT"], rows))
     })?;

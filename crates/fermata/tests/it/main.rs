@@ -7,5 +7,8 @@ use std::process::Command;
 fn the_program_starts() {
     let output = Command::new(env!("CARGO_BIN_EXE_fermata")).arg("--version").output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!((output.status.code(), said.trim()), (Some(0), concat!("fermata ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (output.status.code(), said.trim()),
+        (Some(0), concat!("fermata ", env!("CARGO_PKG_VERSION")))
+    );
 }
