@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::root;
+use crate::stage::{Stage, TENANT};
 
 const TOOLS: [&str; 4] = ["age", "zstd", "sha256sum", "jq"];
 const RUN: &str = "20260301T020000Z-aaaaaa";
@@ -68,6 +69,33 @@ async fn a_missing_key_is_said() {
 async fn an_entity_that_is_not_there_is_not_taken_for_an_empty_one() {
     let output = Room::new(false).await.run(&["read", "vault", "acme", RUN, "worklog"]);
     assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(1), "no such entity: worklog\n"));
+}
+
+/// The program's own vault, sealed and plain: the script reads what the program exports.
+#[test]
+fn what_the_program_wrote_is_read_by_hand() {
+    for flags in ["", "--no-encryption"] {
+        let stage = Stage::new();
+        stage.fermata(&format!("init {flags}")).run().code(0);
+        stage.add_tenant(TENANT, 1);
+        let backup = stage.fermata("backup acme --json").run().code(0).json();
+        let snapshot = backup["tenants"][0]["snapshot"].as_str().unwrap();
+        let by_hand = |what: &str| {
+            let line = format!("{} {what}", script().display());
+            let ended = stage.shell(&line).env("FERMATA_KEY_FILE", "fermata.key").run().code(0);
+            assert_eq!(ended.stderr, "", "{line}");
+            ended.stdout
+        };
+        assert!(by_hand("list fermata-data acme").starts_with(snapshot));
+        let check = by_hand(&format!("check fermata-data acme {snapshot}"));
+        assert!(check.contains("worklogs\tcomplete\t1000\t"), "{check}");
+        stage.fermata("export acme --out exported").run().code(0);
+        for (entity, id) in [("worklogs", ".tempoWorklogId"), ("holidays", "[._parent,.id]"), ("teams", "")] {
+            let read = by_hand(&format!("read fermata-data acme {snapshot} {entity} '{id}'"));
+            let exported = std::fs::read_to_string(stage.at(&format!("exported/{entity}.ndjson"))).unwrap();
+            assert!(read == exported && !read.is_empty(), "{entity} {flags}");
+        }
+    }
 }
 
 fn read_by_hand(room: &Room) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
 
 use crate::exit;
@@ -88,6 +88,9 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
     line
 }
 
+/// Below this the words of a last column are not worth reading; the terminal breaks the line instead.
+const LAST_COLUMN_MIN: u16 = 22;
+
 /// A table that fits the terminal.
 pub(crate) fn table<const N: usize>(
     header: [&str; N],
@@ -98,11 +101,19 @@ pub(crate) fn table<const N: usize>(
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header);
+    let mut longest = 0;
     for row in rows {
+        longest = longest.max(row.last().map_or(0, String::len));
         table.add_row(row);
     }
-    for column in table.column_iter_mut() {
+    // Names, times and numbers stay whole; words in the last column may break.
+    for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        column.set_constraint(if at + 1 < N || longest < usize::from(LAST_COLUMN_MIN) {
+            ColumnConstraint::ContentWidth
+        } else {
+            ColumnConstraint::LowerBoundary(Width::Fixed(LAST_COLUMN_MIN))
+        });
     }
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }

@@ -24,6 +24,7 @@ struct Shown {
     tallies: BTreeMap<&'static str, Tally>,
     bar: Option<ProgressBar>,
     said: Instant,
+    waited: Option<Instant>,
     resumed: (u64, u64),
 }
 
@@ -43,7 +44,7 @@ pub(crate) async fn show(mut told: UnboundedReceiver<Progress>, out: Out) {
             Progress::Begun { tenant, run, resumed, jobs, expected } => {
                 let verb = if resumed { "resumed" } else { "begun" };
                 say(&format!("{tenant}: run {run} {verb}, {jobs} entities"));
-                let shown = Shown::new(jobs, expected, out.draws().then(|| bars.add(bar())));
+                let shown = Shown::new(jobs, expected, out.draws().then(|| bars.add(bar(&tenant, jobs))));
                 tenants.insert(tenant, shown);
             }
             Progress::Dropped { tenant, run, why } => {
@@ -58,7 +59,10 @@ pub(crate) async fn show(mut told: UnboundedReceiver<Progress>, out: Out) {
                 }
             }
             Progress::Waiting { tenant, entity, seconds, why } => {
-                say(&format!("{tenant}: {entity} waits {seconds} s: {why}"));
+                // When Tempo is away all jobs wait: one line in a while speaks for them.
+                if tenants.get_mut(&tenant).is_none_or(Shown::speaks_of_waiting) {
+                    say(&format!("{tenant}: {entity} waits {seconds} s: {why}"));
+                }
             }
             Progress::Ended { tenant, entity, outcome, tally } => {
                 if let Some(shown) = tenants.get_mut(&tenant) {
@@ -67,6 +71,8 @@ pub(crate) async fn show(mut told: UnboundedReceiver<Progress>, out: Out) {
                 }
                 match outcome {
                     Outcome::Complete => {}
+                    // Whoever watches the bar sees the table that follows it.
+                    _ if out.draws() => {}
                     Outcome::Skipped(why) => say(&format!("{tenant}: {entity} skipped: {why}")),
                     Outcome::Failed(why) => say(&format!("{tenant}: {entity} failed: {why}")),
                 }
@@ -95,6 +101,7 @@ impl Shown {
             tallies: BTreeMap::new(),
             bar,
             said: now,
+            waited: None,
             resumed: (0, 0),
         }
     }
@@ -119,6 +126,14 @@ impl Shown {
         }
     }
 
+    fn speaks_of_waiting(&mut self) -> bool {
+        let speaks = self.waited.is_none_or(|said| said.elapsed() >= LINE_EVERY);
+        if speaks {
+            self.waited = Some(Instant::now());
+        }
+        speaks
+    }
+
     fn totals(&self) -> (u64, u64) {
         self.tallies
             .values()
@@ -131,16 +146,15 @@ impl Shown {
         let speed = records.saturating_sub(self.resumed.1) as f64 / seconds;
         let left = match self.expected {
             Some(expected) if expected > records && speed > 0.0 => {
-                format!(", about {} left", duration((expected - records) as f64 / speed))
+                format!(", {} left", duration((expected - records) as f64 / speed))
             }
             _ => String::new(),
         };
         format!(
-            "{}/{} entities, {} records, {} requests, {rate:.1}/s{left} ({entity})",
+            "{}/{} entities, {} records, {rate:.1} requests/s{left} ({entity})",
             self.ended,
             self.jobs,
-            count(records),
-            count(requests)
+            count(records)
         )
     }
 
@@ -155,9 +169,10 @@ impl Shown {
     }
 }
 
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {elapsed_precise} {bar:20} {wide_msg}");
-    let bar = ProgressBar::new(0).with_style(style.expect("a template that a test draws"));
+fn bar(tenant: &Tenant, jobs: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {elapsed} {bar:10} {wide_msg}");
+    let style = style.expect("a template that a test draws");
+    let bar = ProgressBar::new(jobs as u64).with_style(style).with_prefix(tenant.to_string());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -176,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_bar_can_be_drawn() {
-        bar().finish_and_clear();
+        bar(&"acme".parse().unwrap(), 57).finish_and_clear();
         assert_eq!([5.0, 300.0, 7_200.0].map(duration), ["5 s", "5 min", "2.0 h"]);
     }
 }

@@ -130,14 +130,15 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
                 EntryStatus::Skipped => "SKIPPED",
                 EntryStatus::Failed => "FAILED",
             };
-            let days = entry.days.map_or_else(String::new, |(first, last)| format!("{first} to {last}"));
-            let why = entry.reason.clone().unwrap_or_else(|| entry.warnings.join("; "));
-            [entry.entity.clone(), status.to_owned(), count(entry.records), bytes(entry.bytes), days, why]
+            let days = entry.days.map(|(first, last)| format!("{first} to {last}"));
+            let why = entry.reason.clone().map_or_else(|| entry.warnings.clone(), |reason| vec![reason]);
+            let note = days.into_iter().chain(why).collect::<Vec<_>>().join("; ");
+            [entry.entity.clone(), status.to_owned(), count(entry.records), bytes(entry.bytes), note]
         });
         let status = if manifest.status == Status::Complete { "complete" } else { "PARTIAL" };
         format!(
             "{}\n\n{}: snapshot {}, {status}\nread from {} by {}, sealed {}",
-            table(["ENTITY", "STATUS", "RECORDS", "SIZE", "DAYS", "NOTE"], rows),
+            table(["ENTITY", "STATUS", "RECORDS", "SIZE", "NOTE"], rows),
             manifest.tenant,
             manifest.run,
             manifest.base_url,
@@ -186,14 +187,15 @@ async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::R
             return format!("OK: {depth}\n{sum}");
         }
         let problems = report.problems.iter().map(|problem| {
-            let entity = problem.entity.clone().unwrap_or_else(|| "-".to_owned());
-            [entity, problem.object.clone(), problem.what.to_string(), problem.salvage.clone()]
+            let entity = problem.entity.as_deref().unwrap_or("the snapshot");
+            format!("{entity}: {}; {}\n  {}\n", problem.what, problem.salvage, problem.object)
         });
+        let problems: String = problems.collect();
         let found = match report.problems.len() {
             1 => "1 problem".to_owned(),
             more => format!("{more} problems"),
         };
-        format!("{}\n\nNOT WHOLE: {found}\n{sum}", table(["ENTITY", "OBJECT", "PROBLEM", "WHAT IS LEFT"], problems))
+        format!("{problems}\nNOT WHOLE: {found}\n{sum}")
     })?;
     Ok(if report.ok { exit::DONE } else { exit::FAILED })
 }

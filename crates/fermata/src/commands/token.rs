@@ -11,6 +11,7 @@ use fermata_engine::{Clock, coverage};
 use fermata_tempo::client::Cost;
 use fermata_tempo::request::Request;
 use fermata_tempo::{Client, Disposition, Pace};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -145,13 +146,14 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     let plan = plan::plan(&settings, Wish::default(), run, now)?;
     let all = ENTITIES.len();
     let mut asked = 0;
-    let entities = coverage::check(&client, &plan, Clock::new(now), |coverage| {
+    let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let told = |coverage: &coverage::Coverage| {
         asked += 1;
-        if out.draws() {
-            out.say(&format!("{asked}/{all} {}", coverage.entity));
-        }
-    })
-    .await?;
+        bar.set_message(format!("{asked}/{all} {}", coverage.entity));
+    };
+    let entities = coverage::check(&client, &plan, Clock::new(now), told).await;
+    bar.finish_and_clear();
+    let entities = entities?;
     // It answers again, so a mark of refusal is out of date.
     if let Some(token) = settings.token.as_mut().filter(|token| token.refused.is_some()) {
         token.refused = None;
