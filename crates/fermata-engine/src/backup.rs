@@ -69,6 +69,20 @@ pub enum BackupError {
     /// The store.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The store no longer has what it took.
+    #[error(
+        "the store lost a part of run {run}, so it was not made a snapshot: {object}: {what}; drop it with `fermata runs abandon {tenant} {run} --yes` and back up again"
+    )]
+    NotWhole {
+        /// Whose.
+        tenant: Tenant,
+        /// Which run.
+        run: RunId,
+        /// The first object that is not as it was.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Told to stop.
     #[error("stopped; nothing is lost, and the same command goes on from here")]
     Stopped,
@@ -160,6 +174,17 @@ impl Engine {
             fermata_vault::nonce(),
             self.clock.now(),
         );
+        // Before there is a snapshot, and while its checkpoints still tell what was read.
+        let report = self.vault.verify(&manifest, false, &|_| ()).await?;
+        if let Some(problem) = report.problems.into_iter().next() {
+            let (tenant, run) = (manifest.tenant, manifest.run);
+            return Err(BackupError::NotWhole {
+                tenant,
+                run,
+                object: problem.object,
+                what: problem.what.to_string(),
+            });
+        }
         let manifest = match self.vault.write_manifest(&manifest).await? {
             fermata_vault::Sealed::Mine => manifest,
             fermata_vault::Sealed::Theirs(theirs) => *theirs,

@@ -5,6 +5,7 @@ mod answers;
 mod changes;
 mod crash;
 mod hostile;
+mod lost;
 mod rogue;
 mod schedules;
 mod secrets;
