@@ -3,18 +3,20 @@
 //! The whole answer is checked to be JSON first; after that a record is a slice of it, so numbers,
 //! unknown members and their order survive to the byte.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use bytes::Bytes;
 use fermata_core::catalogue::Records;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::scan;
-
 /// An answer that was checked to be a page.
 #[derive(Debug)]
 pub struct Page {
     text: String,
-    records: Records,
+    /// Where in `text` each record is.
+    records: Vec<Range<usize>>,
     /// What the answer says of its place in the list.
     pub meta: Meta,
 }
@@ -57,49 +59,53 @@ impl Page {
     /// Checks an answer's body.
     pub fn new(body: Bytes, records: Records) -> Result<Self, Malformed> {
         let text = String::from_utf8(body.into()).map_err(|_| Malformed::NotText)?;
-        serde_json::from_str::<&RawValue>(&text).map_err(Malformed::NotJson)?;
-        let meta = match scan::member(&text, "metadata") {
-            Some(meta) => serde_json::from_str(meta).map_err(Malformed::Metadata)?,
-            None => Meta::default(),
+        let (records, meta) = match records {
+            Records::Under(name) => {
+                let members: BTreeMap<String, &RawValue> = parse(&text, Malformed::NoRecords(name))?;
+                let list = members.get(name).ok_or(Malformed::NoRecords(name))?;
+                (parse(list.get(), Malformed::NoRecords(name))?, members.get("metadata").copied())
+            }
+            Records::Bare => (parse(&text, Malformed::NoRecords(""))?, None),
+            Records::Itself => (vec![parse(&text, Malformed::NotAnObject)?], None),
         };
-        let page = Self { text, records, meta };
-        if let Records::Under(name) = records
-            && !page.list().is_some_and(|list| list.starts_with('['))
-        {
-            return Err(Malformed::NoRecords(name));
-        }
-        if records == Records::Bare && !page.text.trim_start().starts_with('[') {
-            return Err(Malformed::NoRecords(""));
-        }
-        if page.records().any(|record| !record.starts_with('{')) {
+        let records: Vec<&RawValue> = records;
+        if records.iter().any(|record| !record.get().starts_with('{')) {
             return Err(Malformed::NotAnObject);
         }
-        Ok(page)
+        let meta = match meta {
+            Some(meta) => serde_json::from_str(meta.get()).map_err(Malformed::Metadata)?,
+            None => Meta::default(),
+        };
+        let records = records.into_iter().map(|record| place(&text, record.get())).collect();
+        Ok(Self { text, records, meta })
     }
 
     /// A page of nothing, for the documented answer 204.
     pub fn empty() -> Self {
-        Self { text: "[]".to_owned(), records: Records::Bare, meta: Meta::default() }
+        Self { text: String::new(), records: Vec::new(), meta: Meta::default() }
     }
 
     /// The records, as received.
     pub fn records(&self) -> impl Iterator<Item = &str> {
-        let itself = (self.records == Records::Itself).then(|| self.text.trim());
-        itself.into_iter().chain(self.list().into_iter().flat_map(scan::elements))
+        self.records.iter().map(|place| &self.text[place.clone()])
     }
 
     /// Bytes of the answer.
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
+}
 
-    fn list(&self) -> Option<&str> {
-        match self.records {
-            Records::Under(name) => scan::member(&self.text, name),
-            Records::Bare => Some(&self.text),
-            Records::Itself => None,
-        }
-    }
+/// Reads JSON; `other` says that it is JSON of another shape.
+fn parse<'a, T: Deserialize<'a>>(text: &'a str, other: Malformed) -> Result<T, Malformed> {
+    serde_json::from_str(text)
+        .map_err(|error| if error.is_data() { other } else { Malformed::NotJson(error) })
+}
+
+/// Where in `text` a slice of it is.
+fn place(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr() - text.as_ptr().addr();
+    start..start + part.len()
 }
 
 #[cfg(test)]
@@ -153,7 +159,9 @@ mod tests {
     #[test]
     fn nesting_without_end_is_walked_without_a_stack() {
         let deep = "[".repeat(2_000_000);
-        assert!(matches!(page(&deep, RESULTS), Err(Malformed::NotJson(_))));
+        assert!(matches!(page(&deep, RESULTS), Err(Malformed::NoRecords(_))));
+        assert!(matches!(page(&deep, Records::Bare), Err(Malformed::NotJson(_))));
+        assert!(matches!(page(&format!("{{\"results\":{deep}"), RESULTS), Err(Malformed::NotJson(_))));
         let closed = format!("{{\"results\":[{{\"a\":{}{}}}]}}", "[".repeat(500_000), "]".repeat(500_000));
         assert_eq!(page(&closed, RESULTS).unwrap().records().count(), 1);
     }
