@@ -20,7 +20,7 @@ use crate::stored::Stored;
 use crate::vault::Vault;
 
 /// Chunks that are checked at once; each costs its stored bytes and zstd's window, some 3 MB.
-const CHECKS_CONCURRENT: usize = 4;
+const CHECKS_CONCURRENT: usize = 2;
 
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -13,6 +13,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// One works off some 30 tenants at their quotas, and memory is kept for each thread: one for each core
+/// of a large machine would cost much and gain nothing.
+const WORKERS: usize = 2;
+/// Threads for files; each keeps what it once needed.
+const BLOCKING_THREADS_MAX: usize = 4;
+
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
@@ -25,7 +31,11 @@ fn main() -> ExitCode {
     let out = out::Out::new(cli.global.json, cli.global.quiet);
     let result = config::Config::load(&cli.global).map_err(anyhow::Error::from).and_then(|config| {
         logging::start(&config);
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .enable_all()
+            .build()?;
         runtime.block_on(commands::run(cli.command, config, &out))
     });
     match result {

@@ -5,6 +5,8 @@ use super::{Closing, Entity, Fallback, Family, Key, Method, Over, Paging, Read, 
 
 /// Rows asked for at once where Tempo names no maximum: its knowledge base says 5,000 for v4.
 const PAGE_ROWS: u32 = 5_000;
+/// Plans asked for at once: each comes with a row for every day, so 5,000 of them are tens of megabytes.
+const PLAN_ROWS: u32 = 1_000;
 /// `papertrail/search` takes 1 to 1,000.
 const AUDIT_ROWS: u32 = 1_000;
 /// Scheme ids in one member search; the specification names no maximum.
@@ -258,6 +260,7 @@ pub static ENTITIES: &[Entity] = &[
         name: "plans",
         reads: &[Read {
             closing: Closing::Since,
+            limit: PLAN_ROWS,
             ..paged_in_body(post(
                 "/4/plans/search",
                 r#"{"from":"{plansFrom}","to":"{plansTo}","plannedTimeBreakdown":["DAILY"]}"#,
@@ -266,6 +269,7 @@ pub static ENTITIES: &[Entity] = &[
         fallback: Some(Fallback {
             reads: &[Read {
                 closing: Closing::Since,
+                limit: PLAN_ROWS,
                 query: &[("from", "{plansFrom}"), ("to", "{plansTo}"), ("plannedTimeBreakdown", "DAILY")],
                 ..paged(get("/4/plans"))
             }],
