@@ -31,7 +31,7 @@ pub struct Row {
 /// Appends the line to store for a record: its own bytes, with `_parent` before them and any
 /// secret taken out. Line breaks can only be white space between tokens and become spaces.
 pub fn append_line(entity: &Entity, parent: Option<&str>, record: &str, out: &mut Vec<u8>) {
-    let start = out.len();
+    let mut start = out.len();
     let mut rest = record;
     if let Some(parent) = parent {
         rest = record.trim_start().strip_prefix('{').unwrap_or_default();
@@ -54,10 +54,9 @@ pub fn append_line(entity: &Entity, parent: Option<&str>, record: &str, out: &mu
         }
         _ => out.extend_from_slice(rest.as_bytes()),
     }
-    for byte in &mut out[start..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[start..]) {
+        start += at;
+        out[start] = b' ';
     }
     out.push(b'\n');
 }
