@@ -122,10 +122,9 @@ fn damage_is_found_and_named_and_the_next_backup_is_whole() {
     let whole = stage.exported();
     let chunk = largest(&stage, "/chunks/");
     let name = chunk.file_name().unwrap().to_str().unwrap().to_owned();
-    let good = std::fs::read(&chunk).unwrap();
 
     // One bit, in the middle.
-    let mut bad = good.clone();
+    let mut bad = std::fs::read(&chunk).unwrap();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
     std::fs::write(&chunk, &bad).unwrap();
@@ -133,10 +132,23 @@ fn damage_is_found_and_named_and_the_next_backup_is_whole() {
     let said = stage.fermata("snapshots verify acme --data").run().code(1).stdout;
     assert!(said.contains("NOT WHOLE") && said.contains(&name), "{said}");
     stage.fermata("export acme --out damaged").run().error(1, &[&name]);
-    // Cut off: found without reading.
-    std::fs::write(&chunk, &good[..middle]).unwrap();
+    // What it says mends it: the next backup reads Tempo and puts the records there again.
+    assert!(said.contains("move the chunks") && said.contains("fermata backup acme"), "{said}");
+    std::fs::remove_file(&chunk).unwrap();
+    stage.fermata("backup acme").run().code(0);
+    stage.fermata("snapshots verify acme --data").run().code(0);
+    assert!(stage.exported() == whole);
+}
+
+#[test]
+fn a_chunk_that_is_cut_off_is_found_without_reading_and_not_used_again() {
+    let stage = Stage::new().ready();
+    stage.fermata("backup acme").run().code(0);
+    let whole = stage.exported();
+    let chunk = largest(&stage, "/chunks/");
+    let good = std::fs::read(&chunk).unwrap();
+    std::fs::write(&chunk, &good[..good.len() / 2]).unwrap();
     stage.fermata("snapshots verify acme").run().code(1);
-    // The next backup reads Tempo and puts the records there again.
     stage.fermata("backup acme").run().code(0);
     stage.fermata("snapshots verify acme --data").run().code(0);
     assert!(stage.exported() == whole);

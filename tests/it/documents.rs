@@ -29,8 +29,10 @@ fn what_a_backup_says() {
     );
     let worklogs = entry(&tenant["entities"], "worklogs");
     assert_eq!(json!([worklogs["records"], worklogs["mode"]]), json!([1_000, "sweep"]));
-    // Again: nothing is new, and one that fails has its reason.
-    stage.fermata("backup acme --json").run().code(0);
+    // Again, and without a word of talk.
+    let again = stage.fermata("backup acme --json --quiet").run().code(0);
+    assert_eq!((again.stderr.as_str(), &again.json()["tenants"][0]["status"]), ("", &"complete".into()));
+    // One that fails has its reason.
     stage.fermata("tenant pause acme").run().code(0);
     let document = stage.fermata("backup acme --json").run().code(2).json();
     let shape = json!({"schema": "number", "tenants": [{

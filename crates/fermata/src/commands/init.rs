@@ -48,6 +48,7 @@ pub(crate) async fn run(init: &Init, config: &Config, out: Out, now: Timestamp) 
         recipients: vault.data_recipients().to_vec(),
     };
     out.result(&document, || text(&document, config, init))?;
+    out.say("Next: fermata tenant add NAME");
     Ok(exit::DONE)
 }
 
@@ -74,8 +75,7 @@ fn text(document: &Document, config: &Config, init: &Init) -> String {
     };
     format!(
         "The vault is {}{default}.\nThe key file is {} ({key}). {records}\n\
-         Keep a copy of it somewhere else: without it nobody can read the backups.\n\
-         Next: fermata tenant add NAME",
+         Keep a copy of it somewhere else: without it nobody can read the backups.",
         document.store, document.key_file
     )
 }

@@ -195,7 +195,12 @@ async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::R
             1 => "1 problem".to_owned(),
             more => format!("{more} problems"),
         };
-        format!("{problems}\nNOT WHOLE: {found}\n{sum}")
+        let tenant = &manifest.tenant;
+        format!(
+            "{problems}\nNOT WHOLE: {found}\n{sum}\n\
+             What Tempo still has comes into the next snapshot: move the chunks named above out of the vault, then\n\
+             fermata backup {tenant}"
+        )
     })?;
     Ok(if report.ok { exit::DONE } else { exit::FAILED })
 }

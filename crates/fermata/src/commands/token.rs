@@ -75,8 +75,9 @@ async fn set(
         Document { schema: fermata_core::FORMAT, tenant, fingerprint: &fingerprint, checked: ask, expires };
     out.result(&document, || {
         let checked = if ask { "Tempo takes it, and it is stored" } else { "It is stored, unchecked" };
-        format!("The token of {tenant} is {fingerprint}…: {checked}, encrypted.\nNext: fermata token check {tenant}")
+        format!("The token of {tenant} is {fingerprint}…: {checked}, encrypted.")
     })?;
+    out.say(&format!("Next: fermata token check {tenant}"));
     if expires.is_none() {
         out.say("Tempo's tokens expire, after 30 days unless set otherwise: say --expires DATE to be warned in time.");
     }
