@@ -323,7 +323,7 @@ async fn while_a_list_changes(
 }
 
 async fn lists(entity: &'static str) {
-    for seed in seeds(1..4) {
+    for seed in seeds(1..3) {
         for (limit, rate) in [(10, 0.3), (10, 2.0), (25, 4.0), (50, 9.0)] {
             for turns in [None, Some(6)] {
                 let outcome = while_a_list_changes(entity, limit, seed, rate, turns).await;
