@@ -114,7 +114,7 @@ fn two_backups_of_one_tenant_do_not_run_at_once() {
     stage.sim.fault(Fault::new(FaultKind::Hang { seconds: 300.0 }).nth(10).times(1_000));
     let first = stage.fermata("backup acme").start();
     stage.wait_for_requests(12);
-    stage.fermata("backup acme").run().error(1, &["another fermata is backing up acme"]);
+    stage.fermata("backup acme").run().error(1, &["another fermata is at work on acme"]);
     // Reading goes on all the while.
     stage.fermata("runs show acme").run().code(0);
     first.kill().killed();

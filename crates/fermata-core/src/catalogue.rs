@@ -243,6 +243,13 @@ impl Entity {
         ENTITIES.iter().filter(|parent| parent.name != self.name && self.needs().any(|key| parent.gives(key)))
     }
 
+    /// A kind of key without which none of the entity's requests can be made, when none is given.
+    pub fn orphaned(&self, fallback: bool, given: impl Fn(&Key) -> bool) -> Option<Key> {
+        let missing = |read: &Read| read.over.keys().iter().find(|key| !given(key)).copied();
+        let missing: Option<Vec<Key>> = self.reads(fallback).iter().map(missing).collect();
+        missing?.first().copied()
+    }
+
     /// Whether this entity's records yield keys of this kind.
     pub fn gives(&self, key: Key) -> bool {
         self.yields.iter().any(|given| given.key == key)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::ENTITIES;
+use crate::catalogue::{ENTITIES, Key};
 use crate::names::{RunId, Tenant};
 use crate::settings::Settings;
 
@@ -63,6 +63,8 @@ pub struct Plan {
     pub tenant: Tenant,
     /// When it was planned, by this machine's clock.
     pub started: Timestamp,
+    /// Where it is read from.
+    pub base_url: String,
     /// What was asked for.
     pub wish: Wish,
     /// Entities to read, in the order of the catalogue.
@@ -114,6 +116,7 @@ pub fn plan(settings: &Settings, wish: Wish, run: RunId, now: Timestamp) -> Resu
         run,
         tenant: settings.tenant.clone(),
         started: now,
+        base_url: settings.base_url.clone(),
         wish,
         jobs,
         left_out,
@@ -134,17 +137,12 @@ fn left_out(settings: &Settings, wish: &Wish) -> BTreeMap<String, String> {
     }
     // Again for as long as it makes a difference: what is left out may have children, and they too.
     loop {
+        let given =
+            |key: &Key| ENTITIES.iter().any(|giver| giver.gives(*key) && !left_out.contains_key(giver.name));
         let orphan =
             ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name)).find_map(|entity| {
-                let keys = entity.reads.iter().flat_map(|read| read.over.keys());
-                let mut keys = keys.filter(|key| {
-                    ENTITIES
-                        .iter()
-                        .filter(|giver| giver.gives(**key))
-                        .all(|giver| left_out.contains_key(giver.name))
-                });
-                let why = keys.next().map(|key| format!("read per {}, which is left out", key.name()));
-                Some((entity.name.to_owned(), why?))
+                let key = entity.orphaned(false, given)?;
+                Some((entity.name.to_owned(), format!("read per {}, which is left out", key.name())))
             });
         match orphan {
             Some((name, why)) => left_out.insert(name, why),

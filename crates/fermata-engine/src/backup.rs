@@ -14,8 +14,9 @@ use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
 use fermata_tempo::client::ClientError;
-use fermata_tempo::{Client, Pace};
-use fermata_vault::{Known, Vault, VaultError};
+use fermata_tempo::{Client, Pace, TempoError};
+use fermata_vault::{Vault, VaultError};
+use jiff::SignedDuration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,9 @@ pub enum BackupError {
         /// What is wrong with it.
         what: String,
     },
+    /// Tempo answers nothing at all.
+    #[error("Tempo does not answer; nothing is lost, and the same command goes on from here")]
+    Unreachable(#[source] TempoError),
     /// Told to stop.
     #[error("stopped; nothing is lost, and the same command goes on from here")]
     Stopped,
@@ -101,12 +105,9 @@ impl Engine {
         let token = self.vault.open_token(&settings)?;
         let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &self.client)?;
         let last = self.vault.latest(tenant).await?;
-        let known = match &last {
-            Some(manifest) => self.vault.known(manifest).await?,
-            None => Known::default(),
-        };
+        let known = self.vault.known(tenant).await?;
         self.sweep_leftovers(tenant).await?;
-        let (plan, resumed) = self.plan(&settings, wish).await?;
+        let (plan, resumed) = self.plan(&settings, wish, last.as_ref()).await?;
         self.teller.tell(Progress::Begun {
             tenant: tenant.clone(),
             run: plan.run.clone(),
@@ -116,16 +117,18 @@ impl Engine {
         });
         let run = Run::new(self, Arc::new(plan), client, Arc::new(known), stop);
         let manifest = match run.work().await {
-            Ok(states) => self.seal(&settings, states).await?,
+            Ok(states) => self.seal(states).await?,
             Err(error) => {
-                if matches!(error, BackupError::TokenRefused(_)) {
-                    self.mark_refused(&settings).await?;
+                if matches!(error, BackupError::TokenRefused(_))
+                    && let Err(unmarked) = self.mark_refused(&settings).await
+                {
+                    tracing::warn!(%tenant, "the refusal of the token was not written down: {unmarked}");
                 }
                 return Err(error);
             }
         };
         self.teller.tell(Progress::Sealed { tenant: tenant.clone(), run: manifest.run.clone() });
-        Ok(Report::sealed(&manifest, resumed, began.elapsed().as_secs_f64()))
+        Ok(Report::sealed(&manifest, last.is_none(), resumed, began.elapsed().as_secs_f64()))
     }
 
     /// The settings of a tenant that can be backed up.
@@ -143,37 +146,43 @@ impl Engine {
         }
     }
 
-    /// The plan of the unfinished run, or a new one.
-    async fn plan(&self, settings: &Settings, wish: Wish) -> Result<(Plan, bool), BackupError> {
+    /// The plan of the unfinished run of this wish, or a new one.
+    async fn plan(
+        &self,
+        settings: &Settings,
+        wish: Wish,
+        last: Option<&Manifest>,
+    ) -> Result<(Plan, bool), BackupError> {
         let tenant = &settings.tenant;
         let now = self.clock.now();
+        let mut old = Vec::new();
         for run in self.vault.unfinished_runs(tenant).await?.into_iter().rev() {
             let Some(plan) = self.vault.plan(tenant, &run).await? else { continue };
-            let why = if plan.wish != wish {
-                "it was asked for something else"
-            } else if now.duration_since(plan.started).as_hours() >= RESUME_HOURS_MAX {
-                "it is more than a week old"
-            } else {
+            let fresh = now.duration_since(plan.started).as_hours() < RESUME_HOURS_MAX;
+            if fresh && plan.wish == wish && plan.base_url == settings.base_url {
                 return Ok((plan, true));
-            };
-            self.vault.delete_run(tenant, &run).await?;
-            self.teller.tell(Progress::Dropped { tenant: tenant.clone(), run, why: why.to_owned() });
+            }
+            // What was asked for otherwise is left alone: the same words go on with it.
+            old.extend((!fresh).then_some(run));
         }
+        // Names sort as the runs were made, also within one second or after a clock was set back.
+        let second = SignedDuration::from_secs(1);
+        let after_last = last.and_then(|last| last.started.checked_add(second).ok());
+        let now = after_last.map_or(now, |after| after.max(now));
         let tail = fermata_vault::nonce();
         let run = RunId::new(now, &tail[..RUN_TAIL_CHARS]).expect("a nonce is lower-case hexadecimal");
         let plan = plan::plan(settings, wish, run, now)?;
         self.vault.create_run(&plan).await?;
+        for run in old {
+            self.vault.delete_run(tenant, &run).await?;
+            let why = "it is more than a week old".to_owned();
+            self.teller.tell(Progress::Dropped { tenant: tenant.clone(), run, why });
+        }
         Ok((plan, false))
     }
 
-    async fn seal(&self, settings: &Settings, sealed: Ended) -> Result<Manifest, BackupError> {
-        let manifest = seal::manifest(
-            &sealed.plan,
-            &settings.base_url,
-            &sealed.states,
-            fermata_vault::nonce(),
-            self.clock.now(),
-        );
+    async fn seal(&self, sealed: Ended) -> Result<Manifest, BackupError> {
+        let manifest = seal::manifest(&sealed.plan, &sealed.states, fermata_vault::nonce(), self.clock.now());
         // Before there is a snapshot, and while its checkpoints still tell what was read.
         let report = self.vault.verify(&manifest, false, &|_| ()).await?;
         if let Some(problem) = report.problems.into_iter().next() {
@@ -196,12 +205,11 @@ impl Engine {
         Ok(manifest)
     }
 
-    /// Sweeps the checkpoints of sealed runs that a crash or a fault left.
+    /// Sweeps what a crash or a fault left of runs that are sealed or dropped.
     async fn sweep_leftovers(&self, tenant: &Tenant) -> Result<(), VaultError> {
         for leftover in self.vault.leftover_runs(tenant).await? {
-            if let fermata_vault::Leftover::Sealed(run) = leftover {
-                self.vault.delete_run(tenant, &run).await?;
-            }
+            let (fermata_vault::Leftover::Sealed(run) | fermata_vault::Leftover::Unplanned(run)) = leftover;
+            self.vault.delete_run(tenant, &run).await?;
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! What a token may read, entity by entity: one small request for each.
 
-use fermata_core::catalogue::{ENTITIES, Entity, Read};
+use fermata_core::catalogue::{self, ENTITIES, Entity, Read};
 use fermata_core::checkpoint::Place;
 use fermata_core::plan::Plan;
 use fermata_tempo::client::Cost;
+use fermata_tempo::request::Values;
 use fermata_tempo::{Client, Disposition, TempoError, paging, row};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clock::Clock;
@@ -23,7 +25,7 @@ pub struct Coverage {
     pub reason: Option<String>,
 }
 
-/// Asks for each entity in turn; `told` hears each answer. Ends early only on a refused token or a
+/// Asks for each planned entity in turn; `told` hears each answer. Ends early only on a refused token or a
 /// Tempo that does not answer at all.
 pub async fn check(
     client: &Client,
@@ -33,12 +35,26 @@ pub async fn check(
 ) -> Result<Vec<Coverage>, TempoError> {
     let mut found = Found::default();
     let mut all = Vec::new();
-    for entity in in_order() {
+    for entity in in_order().into_iter().filter(|entity| !plan.left_out.contains_key(entity.name)) {
         let coverage = one(client, plan, clock, entity, &mut found).await?;
         told(&coverage);
         all.push(coverage);
     }
     Ok(all)
+}
+
+/// One small question, to see whether Tempo answers and takes the token; returns Tempo's clock.
+///
+/// A token that may not read this one list is a token all the same.
+pub async fn answers(client: &Client) -> Result<Option<Timestamp>, TempoError> {
+    let entity = catalogue::entity("work-attributes").expect("a row of the catalogue");
+    let read = &entity.reads[0];
+    let request = paging::request(read, &Place::Start, &Values::default(), 1);
+    match client.page(&request, read.records, &mut Cost::default()).await {
+        Ok((_, date)) => Ok(date),
+        Err(error) if error.disposition() == Disposition::Gap => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The entities, parents before their children.

@@ -91,7 +91,8 @@ impl Found {
 
     fn batch_after(&self, key: Key, at_once: usize, after: Option<&str>) -> Vec<String> {
         if key == Key::Worklog {
-            let first = after.and_then(|after| after.parse::<u64>().ok()).map_or(0, |after| after + 1);
+            let after = after.and_then(|after| after.parse::<u64>().ok());
+            let Some(first) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Vec::new() };
             let mut ids = self.worklogs.iter();
             ids.advance_to(first);
             return ids.take(at_once).map(|id| id.to_string()).collect();

@@ -27,6 +27,10 @@ use crate::items::{Found, Item};
 
 /// Keys that may be refused before an entity is given up that has answered for none.
 const REFUSED_FIRST_MAX: u64 = 3;
+/// Keys that may run out of attempts before an entity is given up.
+const EXHAUSTED_MAX: u32 = 3;
+/// A key shorter than this says nothing about anybody, and may be a part of other words.
+const TELLING_CHARS: usize = 8;
 
 /// The work on one entity of a run.
 pub struct Job {
@@ -48,6 +52,8 @@ pub struct Job {
     pub limit: Option<u32>,
     /// What was spent since the last event.
     pub spent: Cost,
+    /// Keys that ran out of attempts.
+    pub exhausted: u32,
 }
 
 /// Why a job stopped before its end. Its log tells where to go on.
@@ -80,7 +86,20 @@ impl Job {
         }
     }
 
-    /// Ends the job before its first page.
+    /// Gives up what it was asking for: one key of many, or all.
+    pub async fn exhaust(&mut self, why: &str) -> Result<(), VaultError> {
+        let located = self.locate(self.log.state().cursor.clone());
+        self.exhausted += 1;
+        match located {
+            Some((cursor, item)) if !item.name.is_empty() && self.exhausted <= EXHAUSTED_MAX => {
+                let refusal = Refusal { why: scrubbed(why, &item), hopeless: false };
+                self.pass_over(&cursor, &item, self.tally(), refusal).await
+            }
+            _ => self.give_up(Outcome::Failed(why.to_owned())).await,
+        }
+    }
+
+    /// Ends the job.
     pub async fn give_up(&mut self, outcome: Outcome) -> Result<(), VaultError> {
         self.end(self.tally(), Vec::new(), outcome).await
     }
@@ -138,7 +157,7 @@ impl Job {
         let mut tally = self.tally();
         tally.began = tally.began.or(date).or(Some(self.clock.now()));
         let step = self.advance(cursor, &digest, page, &tally, path)?;
-        self.check_new(item, &step, &mut digest, path)?;
+        self.check_new(self.read(cursor), item, &step, &mut digest, path)?;
         let mut notes = Vec::new();
         let mut record = Step {
             at: self.clock.now(),
@@ -153,7 +172,8 @@ impl Job {
         if step.keep {
             Self::count(&mut record.tally, &digest);
             (record.marks, record.fresh) = remembered(step.remember, &digest);
-            notes.extend(self.oddities(&digest, step.unsettled));
+            let several = matches!(step.next, Some(Place::Offset { .. }));
+            notes.extend(self.oddities(&digest, several, step.unsettled));
             for piece in &digest.pieces {
                 self.log.chunk(piece.layer).add(&piece.lines);
                 if piece.ends {
@@ -212,6 +232,7 @@ impl Job {
     /// Where nothing identifies a record, a page that comes twice for one key shows a loop.
     fn check_new(
         &self,
+        read: &Read,
         item: &Item,
         step: &paging::Step,
         digest: &mut Digest,
@@ -223,7 +244,7 @@ impl Job {
         let marks = digest.rows.iter().flat_map(|row| row.mark.to_le_bytes());
         let text: Vec<u8> = item.name.bytes().chain(path.bytes()).chain(marks).collect();
         if !digest.ids.insert(mark(&text)) || self.log.seen().ids().contains(mark(&text)) {
-            let request = path.to_owned();
+            let request = format!("{} {}", read.method, read.path);
             return Err(TempoError::Paging { request, what: PagingError::Stuck }.into());
         }
         Ok(())
@@ -242,7 +263,11 @@ impl Job {
             }
             Disposition::Gap if fresh && other_way => Ok(self.read_other_way(tally, &error).await?),
             Disposition::OtherWay if other_way => Ok(self.read_other_way(tally, &error).await?),
-            Disposition::Gap => Ok(self.pass_over(&cursor, item, tally, &error).await?),
+            Disposition::Gap => Ok(self.pass_over(&cursor, item, tally, Self::refusal(&error, item)).await?),
+            Disposition::Smaller | Disposition::OtherWay | Disposition::GiveUp if !item.name.is_empty() => {
+                // One key that Tempo chokes on must not hide the keys after it.
+                Ok(self.pass_over(&cursor, item, tally, Refusal::other(&error, item)).await?)
+            }
             Disposition::Smaller | Disposition::OtherWay | Disposition::GiveUp => {
                 Ok(self.end(tally, Vec::new(), Outcome::Failed(error.to_string())).await?)
             }
@@ -263,17 +288,26 @@ impl Job {
         self.append(step).await
     }
 
-    /// Passes over a key that may not be read.
+    fn refusal(error: &TempoError, item: &Item) -> Refusal {
+        // Of one key of many, 404 says that it is gone; of a list, that it may not be seen.
+        let hopeless = match error {
+            TempoError::Forbidden { status, .. } => *status == 403 || item.name.is_empty(),
+            _ => false,
+        };
+        Refusal { hopeless, ..Refusal::other(error, item) }
+    }
+
+    /// Passes over a key that cannot be read.
     async fn pass_over(
         &mut self,
         cursor: &Cursor,
         item: &Item,
         mut tally: Tally,
-        error: &TempoError,
+        refusal: Refusal,
     ) -> Result<(), VaultError> {
         tally.refused += 1;
-        let notes = vec![Note::Refused(error.to_string())];
-        let hopeless = tally.answered == 0 && tally.refused >= REFUSED_FIRST_MAX;
+        let notes = vec![Note::Refused(refusal.why)];
+        let hopeless = refusal.hopeless && tally.answered == 0 && tally.refused >= REFUSED_FIRST_MAX;
         let next = match self.locate(after(cursor, item)).filter(|_| !hopeless) {
             Some((cursor, _)) => Next::Page(cursor),
             None => Next::End(self.outcome(&tally, self.log.state(), &notes)),
@@ -285,20 +319,19 @@ impl Job {
     /// How the job ends when nothing is left to ask.
     fn outcome(&self, tally: &Tally, state: &State, notes: &[Note]) -> Outcome {
         let refusal = |note: &Note| if let Note::Refused(why) = note { Some(why.clone()) } else { None };
-        let why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
-        let grant = format!("{why}; grant the token {}", self.entity.family.grant());
+        let mut why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
+        if why.contains("HTTP 403") || (why.contains("HTTP 404") && tally.answered == 0) {
+            why = format!("{why}; grant the token {}", self.entity.family.grant());
+        }
         if tally.refused > 0 && tally.answered == 0 && tally.records == 0 {
-            return Outcome::Skipped(grant);
+            return Outcome::Skipped(why);
         }
         if tally.refused > 0 && tally.answered == 0 {
-            return Outcome::Failed(format!("refused half way: {grant}"));
+            return Outcome::Failed(format!("refused half way: {why}"));
         }
         if tally.refused > 0 {
             let all = tally.refused + tally.answered;
-            return Outcome::Failed(format!(
-                "{} of {all} parts may not be read, or are gone: {grant}",
-                tally.refused
-            ));
+            return Outcome::Failed(format!("{} of {all} parts could not be read: {why}", tally.refused));
         }
         if let Some(second) =
             self.entity.fallback.filter(|second| state.cursor.fallback && !second.misses.is_empty())
@@ -359,11 +392,16 @@ impl Job {
         }
     }
 
-    fn oddities(&self, digest: &Digest, unsettled: bool) -> Vec<Note> {
+    fn oddities(&self, digest: &Digest, several: bool, unsettled: bool) -> Vec<Note> {
         let mut notes = Vec::new();
         let nameless = digest.rows.iter().filter(|row| row.id.is_none()).count();
         if !self.entity.identity.is_empty() && nameless > 0 {
             notes.push(Note::Odd(format!("{nameless} records without {}", self.entity.identity.join(", "))));
+        }
+        if several && self.entity.identity.is_empty() {
+            let what =
+                "it took several pages and nothing identifies its records, so one that moved may be missing";
+            notes.push(Note::Odd(what.to_owned()));
         }
         if unsettled {
             notes.push(Note::Odd(
@@ -398,6 +436,27 @@ impl Job {
 /// The values of the windows that requests name.
 pub(crate) fn windows(plan: &Plan, now: Timestamp) -> Vec<(&'static str, String)> {
     plan::WINDOWS.iter().filter_map(|name| Some((*name, plan::window(plan, name, now)?))).collect()
+}
+
+/// Why a key was passed over.
+struct Refusal {
+    why: String,
+    /// Whether the keys after it will be refused as well, if none was answered yet.
+    hopeless: bool,
+}
+
+impl Refusal {
+    fn other(error: &TempoError, item: &Item) -> Self {
+        Self { why: scrubbed(&error.to_string(), item), hopeless: false }
+    }
+}
+
+/// A text without the keys that were asked for: they may be those of people, and reasons are read by many.
+fn scrubbed(text: &str, item: &Item) -> String {
+    let batch = item.values.batch.iter().flat_map(|(_, keys)| keys);
+    let keys = item.values.keys.iter().map(|(_, key)| key).chain(batch);
+    keys.filter(|key| key.len() >= TELLING_CHARS)
+        .fold(text.to_owned(), |text, key| text.replace(key.as_str(), "..."))
 }
 
 fn after(cursor: &Cursor, item: &Item) -> Cursor {

@@ -57,12 +57,12 @@ pub struct EntityReport {
     pub mode: Mode,
     /// Records in the snapshot.
     pub records: u64,
-    /// Records that were not in the snapshot before.
-    pub added: u64,
+    /// Records that were not in the snapshot before; nobody has counted where there is one.
+    pub added: Option<u64>,
     /// Records that replace an older form.
-    pub changed: u64,
+    pub changed: Option<u64>,
     /// Records that are gone since the snapshot before.
-    pub deleted: u64,
+    pub deleted: Option<u64>,
     /// Bytes of its records.
     pub bytes: u64,
     /// Requests made for it.
@@ -76,7 +76,7 @@ pub struct EntityReport {
 
 impl Report {
     /// The report of a run that was sealed.
-    pub fn sealed(manifest: &Manifest, resumed: bool, seconds: f64) -> Self {
+    pub fn sealed(manifest: &Manifest, first: bool, resumed: bool, seconds: f64) -> Self {
         let planned = manifest.entities.iter().filter(|entry| entry.status != EntryStatus::LeftOut);
         let total = |count: fn(&Entry) -> u64| manifest.entities.iter().map(count).sum();
         Self {
@@ -92,7 +92,7 @@ impl Report {
             throttled: total(|entry| entry.throttled),
             retries: total(|entry| entry.retries),
             seconds,
-            entities: planned.map(EntityReport::from).collect(),
+            entities: planned.map(|entry| EntityReport::new(entry, first)).collect(),
             reason: None,
         }
     }
@@ -115,16 +115,18 @@ impl Report {
     }
 }
 
-impl From<&Entry> for EntityReport {
-    fn from(entry: &Entry) -> Self {
+impl EntityReport {
+    /// Of the first snapshot everything is new; of another the two must be compared.
+    fn new(entry: &Entry, first: bool) -> Self {
+        let of_first = |count: u64| first.then_some(count);
         Self {
             entity: entry.entity.clone(),
             status: entry.status,
             mode: entry.mode,
             records: entry.records,
-            added: entry.records,
-            changed: 0,
-            deleted: 0,
+            added: of_first(entry.records),
+            changed: of_first(0),
+            deleted: of_first(0),
             bytes: entry.bytes,
             requests: entry.requests,
             reason: entry.reason.clone(),

@@ -5,19 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fermata_core::catalogue::{self, Entity};
+use fermata_core::catalogue::{self, Entity, Key};
 use fermata_core::checkpoint::{Cursor, Outcome, State};
 use fermata_core::plan::{Plan, PlanError};
 use fermata_tempo::client::Cost;
-use fermata_tempo::{Client, Disposition};
+use fermata_tempo::{Client, Disposition, TempoError};
 use fermata_vault::{Known, Log};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::{BackupError, Engine};
+use crate::coverage;
 use crate::items::Found;
 use crate::job::{Job, JobError};
 use crate::progress::Progress;
@@ -36,7 +38,8 @@ pub(crate) struct Run<'a> {
     known: Arc<Known>,
     stop: CancellationToken,
     waiting: Vec<Waiting>,
-    working: JoinSet<(Box<Job>, u32, Result<Outcome, JobError>)>,
+    working: JoinSet<(Box<Job>, Attempts, Result<Outcome, JobError>)>,
+    pages: Arc<AtomicU64>,
     done: BTreeMap<&'static str, Done>,
 }
 
@@ -56,8 +59,19 @@ struct Done {
 struct Waiting {
     entity: &'static Entity,
     job: Option<Box<Job>>,
-    attempt: u32,
+    attempts: Attempts,
     not_before: Instant,
+}
+
+/// What was tried in vain.
+#[derive(Clone, Copy, Default)]
+struct Attempts {
+    /// How often, since the job last got on.
+    count: u32,
+    /// The job's events at the first of them.
+    events: u32,
+    /// The pages of all jobs at the first of them.
+    pages: u64,
 }
 
 impl<'a> Run<'a> {
@@ -68,8 +82,17 @@ impl<'a> Run<'a> {
         known: Arc<Known>,
         stop: &CancellationToken,
     ) -> Self {
-        let (waiting, working, done) = (Vec::new(), JoinSet::new(), BTreeMap::new());
-        Self { engine, plan, client, known, stop: stop.child_token(), waiting, working, done }
+        Self {
+            engine,
+            plan,
+            client,
+            known,
+            stop: stop.child_token(),
+            waiting: Vec::new(),
+            working: JoinSet::new(),
+            pages: Arc::default(),
+            done: BTreeMap::new(),
+        }
     }
 
     /// Works until every job has ended.
@@ -78,7 +101,7 @@ impl<'a> Run<'a> {
         for job in &self.plan.jobs {
             let entity =
                 catalogue::entity(&job.entity).ok_or_else(|| PlanError::UnknownEntity(job.entity.clone()))?;
-            self.waiting.push(Waiting { entity, job: None, attempt: 1, not_before: now });
+            self.waiting.push(Waiting { entity, job: None, attempts: Attempts::default(), not_before: now });
         }
         let worked = self.work_on().await;
         self.stop.cancel();
@@ -107,7 +130,7 @@ impl<'a> Run<'a> {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 Some(ended) = self.working.join_next() => match ended {
-                    Ok((job, attempt, result)) => self.ended(job, attempt, result).await?,
+                    Ok((job, attempts, result)) => self.ended(job, attempts, result).await?,
                     // A panic in a job is a bug; it must not pass for a job that ended.
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 },
@@ -128,7 +151,7 @@ impl<'a> Run<'a> {
     }
 
     async fn start(&mut self, waiting: Waiting) -> Result<(), BackupError> {
-        let Waiting { entity, job, attempt, .. } = waiting;
+        let Waiting { entity, job, attempts, .. } = waiting;
         let mut job = match job {
             Some(job) => job,
             None => Box::new(self.open(entity).await?),
@@ -140,13 +163,15 @@ impl<'a> Run<'a> {
         }
         let (stop, teller, tenant) =
             (self.stop.clone(), self.engine.teller.clone(), self.plan.tenant.clone());
+        let pages = self.pages.clone();
         self.working.spawn(async move {
             let told = |job: &Job| {
+                pages.fetch_add(1, Ordering::Relaxed);
                 let (tenant, tally) = (tenant.clone(), job.log.state().tally);
                 teller.tell(Progress::Page { tenant, entity: job.entity.name, tally });
             };
             let result = job.run(&stop, told).await;
-            (job, attempt, result)
+            (job, attempts, result)
         });
         Ok(())
     }
@@ -174,6 +199,7 @@ impl<'a> Run<'a> {
             clock: self.engine.clock,
             limit: None,
             spent: Cost::default(),
+            exhausted: 0,
         })
     }
 
@@ -185,20 +211,16 @@ impl<'a> Run<'a> {
                 done.state.outcome == Some(Outcome::Complete) || done.state.tally.records > 0
             })
         };
-        let keys = entity.reads(cursor.fallback).iter().flat_map(|read| read.over.keys());
-        keys.copied().find_map(|key| {
-            let mut givers =
-                entity.parents().filter(|parent| parent.gives(key)).map(|parent| parent.name).peekable();
-            let first = *givers.peek()?;
-            (!givers.any(gave))
-                .then(|| format!("it is read per {}, and {first} could not be read", key.name()))
-        })
+        let given = |key: &Key| entity.parents().any(|parent| parent.gives(*key) && gave(parent.name));
+        let key = entity.orphaned(cursor.fallback, given)?;
+        let first = entity.parents().find(|parent| parent.gives(key))?.name;
+        Some(format!("it is read per {}, and {first} could not be read", key.name()))
     }
 
     async fn ended(
         &mut self,
-        mut job: Box<Job>,
-        attempt: u32,
+        job: Box<Job>,
+        attempts: Attempts,
         result: Result<Outcome, JobError>,
     ) -> Result<(), BackupError> {
         let error = match result {
@@ -210,29 +232,53 @@ impl<'a> Run<'a> {
             Err(JobError::Vault(error)) => return Err(error.into()),
             Err(JobError::Stopped) => return Err(BackupError::Stopped),
         };
-        let (attempt, pause) = match error.disposition() {
+        let (attempts, pause) = match error.disposition() {
             Disposition::Token => return Err(BackupError::TokenRefused(self.plan.tenant.clone())),
-            Disposition::Wait(pause) => (attempt, pause),
-            _ if attempt >= ATTEMPTS_MAX => {
-                let why = format!("given up after {attempt} attempts: {error}");
-                job.give_up(Outcome::Failed(why.clone())).await?;
-                self.finish(&job, Outcome::Failed(why));
-                return Ok(());
-            }
+            Disposition::Wait(pause) => (attempts, pause),
             _ => {
-                let doubled = self.engine.attempt_pause.saturating_mul(1 << (attempt - 1));
-                (attempt + 1, doubled.min(Duration::from_mins(1)))
+                let events = job.log.state().events;
+                let first = Attempts { count: 0, events, pages: self.pages.load(Ordering::Relaxed) };
+                let before = if attempts.count > 0 && attempts.events == events { attempts } else { first };
+                let attempts = Attempts { count: before.count + 1, ..before };
+                if attempts.count == ATTEMPTS_MAX {
+                    return Box::pin(self.exhausted(job, attempts, error)).await;
+                }
+                let doubled = self.engine.attempt_pause.saturating_mul(1 << before.count);
+                (attempts, doubled.min(Duration::from_mins(1)))
             }
         };
-        tracing::warn!(entity = job.entity.name, attempt, ?pause, "put back: {error}");
+        tracing::warn!(entity = job.entity.name, attempts = attempts.count, ?pause, "put back: {error}");
         self.engine.teller.tell(Progress::Waiting {
             tenant: self.plan.tenant.clone(),
             entity: job.entity.name,
             seconds: pause.as_secs(),
             why: error.to_string(),
         });
-        let entity = job.entity;
-        self.waiting.push(Waiting { entity, job: Some(job), attempt, not_before: Instant::now() + pause });
+        self.put_back(job, attempts, pause);
+        Ok(())
+    }
+
+    fn put_back(&mut self, job: Box<Job>, attempts: Attempts, pause: Duration) {
+        let not_before = Instant::now() + pause;
+        self.waiting.push(Waiting { entity: job.entity, job: Some(job), attempts, not_before });
+    }
+
+    /// A job whose request failed too often. Where nothing at all is answered, that is no fault of the
+    /// request: the run stays unfinished, and goes on when Tempo is back.
+    async fn exhausted(
+        &mut self,
+        mut job: Box<Job>,
+        attempts: Attempts,
+        error: TempoError,
+    ) -> Result<(), BackupError> {
+        if self.pages.load(Ordering::Relaxed) == attempts.pages
+            && let Err(silence) = coverage::answers(&self.client).await
+            && silence.disposition() == Disposition::Retry
+        {
+            return Err(BackupError::Unreachable(error));
+        }
+        job.exhaust(&format!("given up after {} attempts: {error}", attempts.count)).await?;
+        self.put_back(job, Attempts::default(), Duration::ZERO);
         Ok(())
     }
 

@@ -15,7 +15,6 @@ const WARNINGS_MAX: usize = 20;
 /// The manifest of a run whose jobs have all ended.
 pub fn manifest(
     plan: &Plan,
-    base_url: &str,
     states: &BTreeMap<&'static str, State>,
     nonce: String,
     now: Timestamp,
@@ -34,7 +33,7 @@ pub fn manifest(
         tenant: plan.tenant.clone(),
         nonce,
         written_by: concat!("fermata ", env!("CARGO_PKG_VERSION")).to_owned(),
-        base_url: base_url.to_owned(),
+        base_url: plan.base_url.clone(),
         started: plan.started,
         sealed: now,
         status: if gap { Status::Partial } else { Status::Complete },

@@ -174,7 +174,7 @@ impl Client {
             // Documented where there is one record or none; a list says that it is empty.
             StatusCode::NO_CONTENT if records == Records::Itself => Ok((Page::empty(), date)),
             _ => {
-                let said = message(&body).replace(self.token.expose_secret(), "[redacted]");
+                let said = message(&body, self.token.expose_secret());
                 Err(status_fault(request, status.as_u16(), said))
             }
         }

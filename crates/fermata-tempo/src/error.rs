@@ -114,8 +114,8 @@ pub enum PagingError {
     #[error("the list does not advance: the answer leads to a page that was already read")]
     Stuck,
     /// A link to another path.
-    #[error("the link to the next page leads to another path: {0}")]
-    ForeignLink(String),
+    #[error("the link to the next page leads to another path")]
+    ForeignLink,
     /// A link without a place in it.
     #[error("the link to the next page has no offset")]
     NoOffset,
@@ -150,14 +150,14 @@ const MESSAGE_BYTES_MAX: usize = 2 << 10;
 
 /// What an error's body says: the messages of `errors` in both of its shapes, or the text of a
 /// short plain answer. A page of HTML says nothing worth keeping but its title.
-pub(crate) fn message(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+pub(crate) fn message(body: &[u8], secret: &str) -> String {
+    let text = String::from_utf8_lossy(body).replace(secret, "[redacted]");
     let mut said = match serde_json::from_str::<serde_json::Value>(&text) {
         Ok(json) => json_message(&json),
         Err(_) => match text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")) {
             Some((title, _)) => title.to_owned(),
             None if text.contains('<') => String::new(),
-            None => text.into_owned(),
+            None => text,
         },
     };
     said = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn messages_in_every_shape() {
-        let check = |body: &str, expect: &str| assert_eq!(message(body.as_bytes()), expect, "{body}");
+        let check =
+            |body: &str, expect: &str| assert_eq!(message(body.as_bytes(), "t0ken"), expect, "{body}");
         check(r#"{"errors":[{"message":"a"},{"message":"b"}]}"#, "a; b");
         check(r#"{"errors":{"message":"a"}}"#, "a");
         check(r#"{"errors":["a"]}"#, "a");
@@ -194,8 +195,9 @@ mod tests {
         check("<html><head><title>429 Too Many Requests</title></head></html>", "429 Too Many Requests");
         check("<p>x</p>", "");
         check("Period is closed\r\n", "Period is closed");
+        check("no such token: t0ken", "no such token: [redacted]");
         check("", "");
         check("[1]", "");
-        assert_eq!(message("é".repeat(5_000).as_bytes()).len(), MESSAGE_BYTES_MAX);
+        assert_eq!(message("é".repeat(5_000).as_bytes(), "t0ken").len(), MESSAGE_BYTES_MAX);
     }
 }

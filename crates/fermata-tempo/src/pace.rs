@@ -47,29 +47,34 @@ impl Pace {
     pub async fn turn(&self) {
         // Tokio's mutex is fair, so whoever waits for it stands in line.
         let _first_in_line = self.queue.lock().await;
-        if let Some(limiter) = &self.limiter {
-            limiter.until_ready().await;
-        }
         loop {
             let until = self.cooling().until;
-            if Instant::now() >= until {
+            tokio::time::sleep_until(until).await;
+            // The slot is taken after the pause, or the next in line would leave together with this one.
+            if let Some(limiter) = &self.limiter {
+                limiter.until_ready().await;
+            }
+            if Instant::now() >= self.cooling().until {
                 return;
             }
-            tokio::time::sleep_until(until).await;
         }
     }
 
     /// Takes note of a 429 and holds everybody back; returns for how long.
     pub fn refused(&self, retry_after: Option<Duration>) -> Duration {
         let mut cooling = self.cooling();
-        let doubled = PAUSE_FIRST.saturating_mul(1 << cooling.refusals.min(8)).min(DOUBLED_MAX);
+        let now = Instant::now();
+        // Requests that were under way together are refused together: that is one refusal.
+        if now >= cooling.until || cooling.refusals == 0 {
+            cooling.refusals += 1;
+        }
+        let doubled = PAUSE_FIRST.saturating_mul(1 << (cooling.refusals - 1).min(8)).min(DOUBLED_MAX);
         let pause = retry_after.map_or(doubled, |asked| asked.clamp(PAUSE_FIRST, PAUSE_MAX));
-        cooling.refusals += 1;
-        cooling.until = cooling.until.max(Instant::now() + pause);
+        cooling.until = cooling.until.max(now + pause);
         pause
     }
 
-    /// Takes note of an answer that was no 429.
+    /// Takes note of a page that was answered.
     pub fn accepted(&self) {
         self.cooling().refusals = 0;
     }
@@ -99,10 +104,11 @@ mod tests {
         let pace = Pace::new(0.0);
         let other = pace.clone();
         assert_eq!(pace.refused(None), Duration::from_secs(1));
-        assert_eq!(pace.refused(None), Duration::from_secs(2));
+        assert_eq!(pace.refused(None), Duration::from_secs(1), "one that was under way meanwhile");
         let start = Instant::now();
         other.turn().await;
-        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        assert_eq!(pace.refused(None), Duration::from_secs(2));
         pace.accepted();
         assert_eq!(pace.refused(None), Duration::from_secs(1));
         assert_eq!(pace.refused(Some(Duration::from_secs(7))), Duration::from_secs(7));

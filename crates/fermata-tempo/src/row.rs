@@ -43,17 +43,16 @@ pub fn append_line(entity: &Entity, parent: Option<&str>, record: &str, out: &mu
             out.push(b',');
         }
     }
-    match entity.secret.and_then(|name| scan::member(record, name)) {
-        Some(secret) if !secret.is_empty() => {
-            // The value is a slice of the record, so its distance from the end is its place in `rest`.
-            let from_end = record.as_ptr().addr() + record.len() - secret.as_ptr().addr();
-            let at = rest.len() - from_end;
-            out.extend_from_slice(&rest.as_bytes()[..at]);
-            out.extend_from_slice(REDACTED.as_bytes());
-            out.extend_from_slice(&rest.as_bytes()[at + secret.len()..]);
-        }
-        _ => out.extend_from_slice(rest.as_bytes()),
+    let mut from = 0;
+    for secret in entity.secret.iter().flat_map(|name| scan::members_named(record, name)) {
+        // The value is a slice of the record, so its distance from the end is its place in `rest`.
+        let from_end = record.as_ptr().addr() + record.len() - secret.as_ptr().addr();
+        let at = rest.len() - from_end;
+        out.extend_from_slice(&rest.as_bytes()[from..at]);
+        out.extend_from_slice(REDACTED.as_bytes());
+        from = at + secret.len();
     }
+    out.extend_from_slice(&rest.as_bytes()[from..]);
     while let Some(at) = memchr::memchr2(b'\n', b'\r', &out[start..]) {
         start += at;
         out[start] = b' ';
@@ -180,6 +179,9 @@ mod tests {
         let record = r#"{"id":"a","sharedSecret":"s3cr\"et","url":"https://x"}"#;
         let expect = "{\"id\":\"a\",\"sharedSecret\":\"[redacted]\",\"url\":\"https://x\"}\n";
         assert_eq!(line("webhook-subscriptions", None, record), expect);
+        let twice = r#"{"shared\u0053ecret":"a","sharedSecret":"b"}"#;
+        let expect = "{\"shared\\u0053ecret\":\"[redacted]\",\"sharedSecret\":\"[redacted]\"}\n";
+        assert_eq!(line("webhook-subscriptions", None, twice), expect);
     }
 
     #[test]

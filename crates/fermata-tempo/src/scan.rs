@@ -44,6 +44,18 @@ pub(crate) fn member<'a>(object: &'a str, path: &str) -> Option<&'a str> {
     }
 }
 
+/// The values of all members of an object with this name, however it is written.
+pub(crate) fn members_named<'a>(object: &'a str, name: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    members(object, |key, value| {
+        let same = key == name
+            || (key.contains('\\')
+                && serde_json::from_str::<String>(&format!("\"{key}\"")).is_ok_and(|key| key == name));
+        found.extend(same.then_some(value));
+    });
+    found
+}
+
 /// The text of a JSON string, or of a number as written; nothing for other values.
 pub(crate) fn text(value: &str) -> Option<String> {
     match value.as_bytes().first()? {

@@ -53,7 +53,7 @@ pub struct Known(HashMap<String, Chunk>);
 pub struct Closing {
     /// The chunk.
     pub chunk: Chunk,
-    /// Whether it had to be stored; a chunk of the snapshot before is not stored again.
+    /// Whether it had to be stored; records that are in the store are not stored again.
     pub stored: bool,
 }
 
@@ -135,12 +135,14 @@ impl OpenChunk {
     }
 }
 
-impl<'a> FromIterator<&'a Chunk> for Known {
-    fn from_iter<I: IntoIterator<Item = &'a Chunk>>(chunks: I) -> Self {
-        let ids = chunks
-            .into_iter()
-            .filter_map(|chunk| Some((name_parts(&chunk.name)?.0.to_owned(), chunk.clone())));
-        Self(ids.collect())
+impl Known {
+    /// Takes more chunks in; of two with the same records the first stays.
+    pub(crate) fn extend<'a>(&mut self, chunks: impl Iterator<Item = &'a Chunk>) {
+        for chunk in chunks {
+            if let Some((id, _)) = name_parts(&chunk.name) {
+                self.0.entry(id.to_owned()).or_insert_with(|| chunk.clone());
+            }
+        }
     }
 }
 
@@ -154,8 +156,8 @@ impl Vault {
     ) -> Result<Closing, VaultError> {
         let id = self.worker("writing records")?.id(&open.hash.clone().finalize().into());
         let Open { records, bytes } = open.total;
-        if let Some(chunk) = known.0.get(&id).filter(|chunk| (chunk.records, chunk.bytes) == (records, bytes))
-        {
+        let same = |chunk: &&Chunk| (chunk.records, chunk.bytes) == (records, bytes);
+        if let Some(chunk) = known.0.get(&id).filter(same) {
             return Ok(Closing { chunk: chunk.clone(), stored: false });
         }
         let stored = match self.data_recipients() {

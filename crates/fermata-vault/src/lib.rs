@@ -23,7 +23,7 @@ pub use chunk::{ChunkReader, Closing, Known, OpenChunk};
 pub use error::{Disposition, VaultError};
 pub use identity::{BadRecipient, Identity, KeyError, Recipient};
 pub use log::{Log, Step};
-pub use place::{create, open};
+pub use place::{create, folder_of, open};
 pub use probe::{Probe, Verdict, probe};
 pub use runs::Leftover;
 pub use snapshots::Sealed;

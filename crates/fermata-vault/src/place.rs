@@ -21,12 +21,28 @@ pub fn open(url: &str) -> Result<Arc<dyn ObjectStore>, VaultError> {
     }
 }
 
+/// The folder of a store that is one.
+pub fn folder_of(url: &str) -> Option<PathBuf> {
+    match place(url) {
+        Ok(Place::Folder(path)) => Some(path),
+        _ => None,
+    }
+}
+
 /// Opens the store at an address, and makes the folder when there is none.
 pub fn create(url: &str) -> Result<Arc<dyn ObjectStore>, VaultError> {
     if let Place::Folder(path) = place(url)? {
-        std::fs::create_dir_all(&path).map_err(|error| address(url, format!("{error}")))?;
+        private_folder(&path).map_err(|error| address(url, format!("{error}")))?;
     }
     open(url)
+}
+
+/// Makes a folder that only its owner may look into; one that is there stays as it is.
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
 }
 
 enum Place {

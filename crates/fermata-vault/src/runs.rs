@@ -67,13 +67,13 @@ impl Vault {
         Ok(leftover.collect())
     }
 
-    /// Deletes a run: checkpoints first and the plan last, so that a half-deleted run is still found.
+    /// Deletes a run: the plan first, so that what is left of it when it breaks off is no run to go on with.
     pub async fn delete_run(&self, tenant: &Tenant, run: &RunId) -> Result<(), VaultError> {
         let plan = layout::plan(tenant, run);
         let found = self.door().list(&layout::run(tenant, run)).await?;
+        self.door().delete(vec![plan.clone()]).await?;
         let checkpoints = found.into_iter().map(|found| found.location).filter(|key| *key != plan);
-        self.door().delete(checkpoints.collect()).await?;
-        self.door().delete(vec![plan]).await
+        self.door().delete(checkpoints.collect()).await
     }
 
     /// Deletes what a sealed run no longer needs; refuses while its manifest is not in the store.

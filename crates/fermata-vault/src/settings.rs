@@ -51,7 +51,8 @@ impl Vault {
         Ok(Some(settings))
     }
 
-    /// Stores the settings that follow the ones they were made from (by `seq`; 0 for a new tenant).
+    /// Stores the settings that follow the ones they were made from (by `seq`; 0 for a new tenant), and
+    /// deletes the older ones: a token that was replaced must not lie about.
     ///
     /// [`VaultError::Taken`] says that somebody else changed them in between: read them and decide again.
     pub async fn save_settings(&self, settings: Settings, now: Timestamp) -> Result<Settings, VaultError> {
@@ -59,9 +60,18 @@ impl Vault {
         let settings = Settings { schema: FORMAT, seq, nonce: nonce(), saved: now, ..settings };
         let key = layout::settings(&settings.tenant, seq);
         match self.door().put_once(&key, store::document(&settings)).await? {
-            Once::Mine => Ok(settings),
-            Once::Theirs(_) => Err(VaultError::Taken { key: key.to_string() }),
+            Once::Theirs(_) => return Err(VaultError::Taken { key: key.to_string() }),
+            Once::Mine => {}
         }
+        let stored = self.settings_stored(&settings.tenant).await?;
+        if stored.iter().any(|other| *other > seq) {
+            // Somebody was two steps ahead, and had deleted the place that we then took.
+            self.door().delete(vec![key.clone()]).await?;
+            return Err(VaultError::Taken { key: key.to_string() });
+        }
+        let older = stored.into_iter().filter(|other| *other < seq);
+        self.door().delete(older.map(|other| layout::settings(&settings.tenant, other)).collect()).await?;
+        Ok(settings)
     }
 
     /// Seals a tenant's token to the workers' key; needs no key.
@@ -111,8 +121,12 @@ impl Vault {
     }
 
     async fn newest_settings(&self, tenant: &Tenant) -> Result<Option<u32>, VaultError> {
+        Ok(self.settings_stored(tenant).await?.into_iter().max())
+    }
+
+    async fn settings_stored(&self, tenant: &Tenant) -> Result<Vec<u32>, VaultError> {
         let found = self.door().list(&layout::all_settings(tenant)).await?;
-        Ok(found.iter().filter_map(|found| layout::settings_seq(&found.location)).max())
+        Ok(found.iter().filter_map(|found| layout::settings_seq(&found.location)).collect())
     }
 
     fn token_head(&self, tenant: &Tenant) -> String {

@@ -1,8 +1,9 @@
 //! Which chunks a listing shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use fermata_core::manifest::{Chunk, Manifest};
+use fermata_core::manifest::Chunk;
+use fermata_core::names::Tenant;
 use futures::TryStreamExt;
 
 use crate::chunk::{Known, name_parts};
@@ -11,8 +12,11 @@ use crate::layout;
 use crate::vault::Vault;
 use crate::verify::Flaw;
 
+/// Snapshots whose chunks are known: the last whole one is among them, whatever was tried since.
+const KNOWN_SNAPSHOTS: usize = 10;
+
 /// Names and sizes of stored chunks, by the id of their records.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Stored(BTreeMap<String, BTreeMap<String, u64>>);
 
 impl Stored {
@@ -39,23 +43,30 @@ impl Stored {
 }
 
 impl Vault {
-    /// The chunks of a snapshot that are in the store, so that the next one of the tenant need not store
-    /// them again. One that got lost is not among them, and so comes back.
-    pub async fn known(&self, manifest: &Manifest) -> Result<Known, VaultError> {
-        let stored = self.stored(manifest).await?;
-        Ok(manifest.chunks().filter(|chunk| stored.flaw(chunk).is_none()).collect())
+    /// The chunks of a tenant's last snapshots that are in the store as they were, so that the same records
+    /// are not stored again. One that got lost or was cut is not among them, and so comes back.
+    pub async fn known(&self, tenant: &Tenant) -> Result<Known, VaultError> {
+        let stored = self.stored(tenant, |_| true).await?;
+        let mut known = Known::default();
+        for run in self.snapshots(tenant).await?.iter().rev().take(KNOWN_SNAPSHOTS) {
+            let Some(manifest) = self.manifest(tenant, run).await? else { continue };
+            known.extend(manifest.chunks().filter(|chunk| stored.flaw(chunk).is_none()));
+        }
+        Ok(known)
     }
 
-    /// What the store lists of the chunks that a manifest names, and of others with the same records.
-    pub(crate) async fn stored(&self, manifest: &Manifest) -> Result<Stored, VaultError> {
-        let folder = layout::chunks(&manifest.tenant);
-        let wanted: BTreeSet<&str> =
-            manifest.chunks().filter_map(|chunk| name_parts(&chunk.name)).map(|(id, _)| id).collect();
+    /// What the store lists of a tenant's chunks whose id is wanted.
+    pub(crate) async fn stored(
+        &self,
+        tenant: &Tenant,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Stored, VaultError> {
+        let folder = layout::chunks(tenant);
         let mut listing = self.door().store.list(Some(&folder));
         let mut stored = Stored::default();
         while let Some(found) = listing.try_next().await.map_err(|error| VaultError::of(&folder, error))? {
             let Some(name) = found.location.filename() else { continue };
-            if let Some((id, _)) = name_parts(name).filter(|(id, _)| wanted.contains(id)) {
+            if let Some((id, _)) = name_parts(name).filter(|(id, _)| wanted(id)) {
                 stored.0.entry(id.to_owned()).or_default().insert(name.to_owned(), found.size);
             }
         }

@@ -7,6 +7,7 @@
 mod content;
 mod structure;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use fermata_core::manifest::{Chunk, Manifest};
@@ -14,6 +15,7 @@ use fermata_core::names::{RunId, Tenant};
 use futures::{StreamExt, stream};
 use serde::Serialize;
 
+use crate::chunk::name_parts;
 use crate::error::VaultError;
 use crate::layout;
 use crate::stored::Stored;
@@ -127,7 +129,9 @@ impl Vault {
             self.data()?;
         }
         let mut problems = structure::structure(manifest);
-        let stored = self.stored(manifest).await?;
+        let wanted: BTreeSet<&str> =
+            manifest.chunks().filter_map(|chunk| name_parts(&chunk.name)).map(|(id, _)| id).collect();
+        let stored = self.stored(&manifest.tenant, |id| wanted.contains(id)).await?;
         let named: Vec<(&str, &Chunk)> = named(manifest).collect();
         let mut readable = Vec::new();
         for (entity, chunk) in &named {

@@ -25,6 +25,9 @@ use crate::config::Config;
 use crate::exit::Usage;
 use crate::out::Out;
 
+/// A token is warned of this many days before it expires.
+const EXPIRY_DAYS: i32 = 14;
+
 /// Carries a command out; returns its exit code.
 pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::Result<u8> {
     let now = Timestamp::now();
@@ -46,6 +49,18 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
 /// Opens the vault with the key at hand.
 async fn open(config: &Config) -> anyhow::Result<Vault> {
     open_with(config, Identity::read(&config.key_file)?).await
+}
+
+/// Opens the vault to read records, which need a key unless they are not encrypted.
+async fn open_to_read(config: &Config) -> anyhow::Result<Vault> {
+    match Identity::read(&config.key_file) {
+        Ok(identities) => open_with(config, identities).await,
+        Err(missing @ KeyError::Missing { .. }) => {
+            let vault = open_with(config, Vec::new()).await?;
+            if vault.data_recipients().is_empty() { Ok(vault) } else { Err(missing.into()) }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Opens the vault for what needs no key; with it where there is one.
@@ -78,13 +93,19 @@ async fn settings(vault: &Vault, tenant: &Tenant) -> anyhow::Result<Settings> {
     })
 }
 
-/// The tenants that were added and not removed, with their settings.
-async fn all_settings(vault: &Vault) -> anyhow::Result<Vec<Settings>> {
-    let mut all = Vec::new();
+/// Tenants whose settings cannot be read, and why.
+type Unreadable = Vec<(Tenant, anyhow::Error)>;
+
+/// The settings of the tenants that were added and not removed; one that is damaged hides no other.
+async fn all_settings(vault: &Vault) -> anyhow::Result<(Vec<Settings>, Unreadable)> {
+    let (mut all, mut unreadable) = (Vec::new(), Vec::new());
     for tenant in vault.tenants().await? {
-        all.extend(vault.settings(&tenant).await?.filter(|settings| !settings.removed));
+        match vault.settings(&tenant).await {
+            Ok(settings) => all.extend(settings.filter(|settings| !settings.removed)),
+            Err(error) => unreadable.push((tenant, error.into())),
+        }
     }
-    Ok(all)
+    Ok((all, unreadable))
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.

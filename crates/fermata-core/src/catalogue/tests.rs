@@ -33,6 +33,13 @@ fn every_key_that_is_needed_is_given_and_no_one_waits_for_itself() {
 }
 
 #[test]
+fn rows_are_small_enough_for_their_readers() {
+    for entity in ENTITIES {
+        assert!(entity.identity.len() <= 3 && entity.yields.len() <= 2, "{}", entity.name);
+    }
+}
+
+#[test]
 fn bodies_are_json_and_posts_have_one() {
     let reads = ENTITIES.iter().flat_map(|entity| entity.reads(false).iter().chain(entity.reads(true)));
     for read in reads {

@@ -25,7 +25,7 @@ impl Part {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = BufWriter::with_capacity(BUFFER_BYTES, File::create_new(&here)?);
+        let file = BufWriter::with_capacity(BUFFER_BYTES, private(&here)?);
         Ok(Self { file, here, target: target.to_owned(), bytes: 0, kept: false })
     }
 
@@ -43,6 +43,15 @@ impl Part {
         }
         Ok(self.bytes)
     }
+}
+
+/// A new file that only its owner may read: it holds what the vault keeps encrypted.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 impl Write for Part {

@@ -273,7 +273,7 @@ async fn one_key_that_is_refused_is_a_gap_of_one() {
         &manifest,
         "team-links",
         EntryStatus::Failed,
-        &format!("1 of {teams} parts may not be read"),
+        &format!("1 of {teams} parts could not be read"),
     );
     assert!(entry(&manifest, "team-links").records > 0);
     assert_all_there(&site, &["teams", "roles", "customers"]).await;

@@ -134,12 +134,8 @@ fn links_are_hints_and_never_addresses() {
     };
     check("https://evil.example/4/teams?offset=100&x=1", Ok(Some(offset(95, 0, true))));
     check("", Ok(Some(offset(95, 0, true))));
-    let foreign = |link: &str| Err(PagingError::ForeignLink(link.to_owned()));
-    check(
-        "https://api.tempo.io/4/accounts?offset=100",
-        foreign("https://api.tempo.io/4/accounts?offset=100"),
-    );
-    check("not a link", foreign("not a link"));
+    check("https://api.tempo.io/4/accounts?offset=100", Err(PagingError::ForeignLink));
+    check("not a link", Err(PagingError::ForeignLink));
     check("https://api.tempo.io/4/teams?offset=0", Err(PagingError::Stuck));
     check("https://api.tempo.io/4/teams", Err(PagingError::NoOffset));
 }

@@ -120,7 +120,8 @@ async fn a_deletion_that_is_cut_short_can_be_found_and_finished() {
         let gone = vault.delete_run(&acme(), &run("bbbbbb")).await.is_ok();
         room.store.reset();
         let found = vault.unfinished_runs(&acme()).await.unwrap();
-        assert_eq!(found.is_empty(), gone, "a run whose checkpoints are not all gone has its plan");
+        let leftover = vault.leftover_runs(&acme()).await.unwrap();
+        assert_eq!(found.is_empty() && leftover.is_empty(), gone, "what is left of a run is found");
         assert_eq!(left(&room, "runs").await == 0, gone);
         room.store.reset();
         room.store.fail(at, Fault::death(When::Before));

@@ -155,10 +155,7 @@ pub(crate) async fn back_up(
     if vault.plan(&acme(), run).await?.is_none() {
         vault.create_run(&plan_of(run.clone())).await?;
     }
-    let known = match vault.latest(&acme()).await? {
-        Some(manifest) => vault.known(&manifest).await?,
-        None => Known::default(),
-    };
+    let known = vault.known(&acme()).await?;
     let mut log = Log::open(vault, &acme(), run, ENTITY).await?;
     while log.state().outcome.is_none() {
         let number = next_page(&log);

@@ -1,5 +1,7 @@
 //! `fermata backup`: plan and run here, without a queue.
 
+use std::collections::BTreeSet;
+
 use fermata_core::checkpoint::Tally;
 use fermata_core::manifest::EntryStatus;
 use fermata_core::names::Tenant;
@@ -8,7 +10,6 @@ use fermata_engine::report::{Report, ReportStatus};
 use fermata_engine::{BackupError, Clock, Engine, Teller};
 use fermata_tempo::Options;
 use fermata_vault::Vault;
-use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -21,9 +22,6 @@ use crate::lock;
 use crate::out::{self, Out, table};
 use crate::progress;
 
-/// Tenants that are backed up at a time; each has its own quota, and all share this machine.
-const TENANTS_AT_ONCE: usize = 4;
-
 #[derive(Serialize)]
 struct Document {
     schema: u32,
@@ -32,9 +30,19 @@ struct Document {
 
 pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestamp) -> anyhow::Result<u8> {
     let vault = super::open(config).await?;
-    let tenants = if backup.all { everybody(&vault).await? } else { backup.tenants };
-    if tenants.is_empty() {
-        out.say("There is no tenant to back up: fermata tenant add NAME");
+    let (tenants, unreadable) =
+        if backup.all { super::all_settings(&vault).await? } else { (Vec::new(), Vec::new()) };
+    let nobody = tenants.is_empty() && unreadable.is_empty() && backup.tenants.is_empty();
+    let active = tenants.into_iter().filter(|settings| !settings.paused).map(|settings| settings.tenant);
+    // Named twice is asked once.
+    let named: BTreeSet<Tenant> = active.chain(backup.tenants).collect();
+    if nobody {
+        return Err(
+            Usage("there is no tenant to back up; `fermata tenant add NAME` adds one".to_owned()).into()
+        );
+    }
+    if named.is_empty() {
+        out.say("Every tenant is paused: nothing was backed up.");
     }
     let today = now.to_zoned_datetime(TimeZone::UTC).date();
     if let Some(day) = backup.from.filter(|day| *day > today) {
@@ -51,11 +59,13 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
         attempt_pause: std::time::Duration::from_secs(2),
         teller: Teller::new(teller),
     };
-    let ended: Vec<_> = stream::iter(tenants)
-        .map(|tenant| one(&engine, config, tenant, wish.clone(), &stop))
-        .buffered(TENANTS_AT_ONCE)
-        .collect()
-        .await;
+    // One after the other: Tempo counts requests by their address too, and they all come from this one.
+    let mut ended: Vec<_> = unreadable.into_iter().map(|(tenant, error)| (tenant, Err(error))).collect();
+    for tenant in named {
+        let result = one(&engine, config, &tenant, wish.clone(), &stop).await;
+        ended.push((tenant, result));
+    }
+    let warnings = expiring(&engine.vault, &ended, now).await;
     drop(engine);
     shown.await?;
     let alone = ended.len() == 1;
@@ -75,36 +85,43 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
             }
         }
     }
+    for warning in warnings {
+        out.say(&warning);
+    }
     let document = Document { schema: fermata_core::FORMAT, tenants: reports };
     out.result(&document, || document.tenants.iter().map(text).collect::<Vec<_>>().join("\n\n"))?;
     Ok(sum(&codes))
 }
 
-async fn everybody(vault: &Vault) -> anyhow::Result<Vec<Tenant>> {
-    let all = super::all_settings(vault).await?;
-    Ok(all.into_iter().filter(|settings| !settings.paused).map(|settings| settings.tenant).collect())
-}
-
 async fn one(
     engine: &Engine,
     config: &Config,
-    tenant: Tenant,
+    tenant: &Tenant,
     wish: Wish,
     stop: &CancellationToken,
-) -> (Tenant, anyhow::Result<Report>) {
-    let result = async {
-        // Of a tenant that nobody added nothing is to be left in the store, not even a lock.
-        super::settings(&engine.vault, &tenant).await?;
-        let _lock = lock::take(config, &tenant)?;
-        Ok(engine.backup(&tenant, wish, stop).await?)
-    };
-    let result: anyhow::Result<Report> = result.await;
-    if let Err(error) = &result
-        && !matches!(error.downcast_ref(), Some(BackupError::Stopped))
-    {
-        tracing::info!(%tenant, "backup failed: {}", out::causes(error));
+) -> anyhow::Result<Report> {
+    if stop.is_cancelled() {
+        return Err(BackupError::Stopped.into());
     }
-    (tenant, result)
+    // Of a tenant that nobody added nothing is to be left in the store, not even a lock.
+    super::settings(&engine.vault, tenant).await?;
+    let _lock = lock::take(config, tenant)?;
+    Ok(engine.backup(tenant, wish, stop).await?)
+}
+
+/// A line for each tenant whose token is about to expire.
+async fn expiring(vault: &Vault, ended: &[(Tenant, anyhow::Result<Report>)], now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (tenant, _) in ended {
+        let Ok(Some(settings)) = vault.settings(tenant).await else { continue };
+        let days = settings.token.and_then(|token| token.days_left(now));
+        if let Some(days) = days.filter(|days| *days <= super::EXPIRY_DAYS) {
+            lines.push(format!(
+                "{tenant}: the token expires in {days} days; make a new one: fermata token set {tenant}"
+            ));
+        }
+    }
+    lines
 }
 
 /// One code for many tenants: that of all, or "partial" where they differ.

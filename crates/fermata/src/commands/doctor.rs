@@ -1,11 +1,9 @@
 //! `fermata doctor`: look for what is wrong, and say what to do about it.
 
-use fermata_core::catalogue::{Method, Records};
 use fermata_core::manifest::Status;
 use fermata_core::settings::Settings;
-use fermata_tempo::client::Cost;
-use fermata_tempo::request::Request;
-use fermata_tempo::{Client, Pace};
+use fermata_engine::coverage;
+use fermata_tempo::{Client, Disposition, Pace};
 use fermata_vault::{Identity, Vault};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -14,8 +12,6 @@ use crate::config::Config;
 use crate::exit;
 use crate::out::{self, Out};
 
-/// A token is warned of this many days before it expires.
-const EXPIRY_DAYS: i32 = 14;
 /// A snapshot older than this is worth a word where backups are nightly.
 const SNAPSHOT_HOURS: i64 = 48;
 /// Clocks that differ by more than this make times in logs hard to follow; nothing else depends on ours.
@@ -112,11 +108,14 @@ async fn vault(config: &Config, findings: &mut Findings) -> Option<Vault> {
 }
 
 async fn tenants(vault: &Vault, now: Timestamp, findings: &mut Findings) {
-    let all = match super::all_settings(vault).await {
+    let (all, unreadable) = match super::all_settings(vault).await {
         Ok(all) => all,
         Err(error) => return findings.error("tenants", &error, "the settings cannot be read"),
     };
-    if all.is_empty() {
+    for (tenant, error) in &unreadable {
+        findings.error(&format!("tenant {tenant}"), error, "its settings cannot be read");
+    }
+    if all.is_empty() && unreadable.is_empty() {
         findings.warn("tenants", "there is none".to_owned(), "fermata tenant add NAME");
     }
     for settings in all {
@@ -146,7 +145,7 @@ async fn token(vault: &Vault, settings: &Settings, about: &str, now: Timestamp, 
         Some(days) if days < 0 => {
             findings.problem(about, format!("the token expired {} days ago", -days), &renew);
         }
-        Some(days) if days <= EXPIRY_DAYS => {
+        Some(days) if days <= super::EXPIRY_DAYS => {
             findings.warn(about, format!("the token expires in {days} days"), &renew);
         }
         Some(days) => findings.ok(about, format!("the token has {days} days left")),
@@ -173,22 +172,15 @@ async fn token(vault: &Vault, settings: &Settings, about: &str, now: Timestamp, 
             );
         }
     };
-    let request = Request {
-        method: Method::Get,
-        label: "/4/globalconfiguration",
-        segments: vec!["4".to_owned(), "globalconfiguration".to_owned()],
-        query: Vec::new(),
-        body: None,
-    };
-    match client.page(&request, Records::Itself, &mut Cost::default()).await {
-        Ok((_, date)) => {
+    match coverage::answers(&client).await {
+        Ok(date) => {
             findings.ok(about, format!("Tempo answers at {}", settings.base_url));
             clock(date, findings, now);
         }
-        Err(fermata_tempo::TempoError::Forbidden { .. }) => {
-            findings.ok(about, format!("Tempo answers at {}", settings.base_url));
+        Err(error) if error.disposition() == Disposition::Token => {
+            findings.error(about, &anyhow::Error::from(error), &renew);
         }
-        Err(error) => findings.error(about, &anyhow::Error::from(error), &renew),
+        Err(error) => findings.error(about, &anyhow::Error::from(error), "try again in a while"),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
         snapshot: String,
         files: Vec<Exported>,
     }
-    let vault = super::open(config).await?;
+    let vault = super::open_to_read(config).await?;
     let manifest = snapshots::manifest(&vault, &asked.which).await?;
     let only: BTreeSet<String> = asked.entity.into_iter().collect();
     let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
@@ -57,17 +57,22 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
         });
         table(["FILE", "RECORDS", "SIZE"], rows)
     })?;
-    Ok(if no_file(&manifest, &only, &document.files, out) { exit::PARTIAL } else { exit::DONE })
+    Ok(if gaps(&manifest, &only, &document.files, out) { exit::PARTIAL } else { exit::DONE })
 }
 
-/// Says which of the entities that were named have no file, and why.
-fn no_file(manifest: &Manifest, named: &BTreeSet<String>, files: &[Exported], out: Out) -> bool {
-    let without: Vec<_> =
-        named.iter().filter(|name| !files.iter().any(|file| file.entity == **name)).collect();
-    for name in &without {
-        let why =
-            manifest.entry(name).and_then(|entry| entry.reason.as_deref()).unwrap_or("it holds no record");
-        out.say(&format!("no file for {name}: {why}"));
+/// Says what was wanted and is not in the files, or not all of it, and why.
+fn gaps(manifest: &Manifest, named: &BTreeSet<String>, files: &[Exported], out: Out) -> bool {
+    let mut found = false;
+    for entry in &manifest.entities {
+        let wanted = named.is_empty() || named.contains(&entry.entity);
+        let file = files.iter().any(|file| file.entity == entry.entity);
+        let gap = entry.status.is_gap() || (!file && named.contains(&entry.entity));
+        if wanted && gap {
+            let why = entry.reason.as_deref().unwrap_or("it holds no record");
+            let what = if file { "not all of" } else { "no file for" };
+            out.say(&format!("{what} {}: {why}", entry.entity));
+            found = true;
+        }
     }
-    !without.is_empty()
+    found
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli::RunsCommand;
 use crate::config::Config;
 use crate::exit::{self, Usage};
+use crate::lock;
 use crate::out::{Out, count, table};
 
 #[derive(Serialize)]
@@ -34,7 +35,9 @@ pub(crate) async fn run(command: RunsCommand, config: &Config, out: Out) -> anyh
         RunsCommand::List { tenant } => list(&super::open_without_key(config).await?, tenant, out).await,
         RunsCommand::Show { tenant, run } => show(&super::open(config).await?, &tenant, run, out).await,
         RunsCommand::Abandon { tenant, run, yes } => {
-            abandon(&super::open_without_key(config).await?, &tenant, run, yes, out).await
+            let vault = super::open_without_key(config).await?;
+            let _lock = if yes { Some(lock::take(config, &tenant)?) } else { None };
+            abandon(&vault, &tenant, run, yes, out).await
         }
     }
 }

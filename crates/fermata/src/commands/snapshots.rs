@@ -34,8 +34,11 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
         }
         SnapshotsCommand::Show { which } => show(&super::open_without_key(config).await?, &which, out).await,
         SnapshotsCommand::Verify { which, data } => {
-            let vault =
-                if data { super::open(config).await? } else { super::open_without_key(config).await? };
+            let vault = if data {
+                super::open_to_read(config).await?
+            } else {
+                super::open_without_key(config).await?
+            };
             verify(&vault, &which, data, out).await
         }
     }

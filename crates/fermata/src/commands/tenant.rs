@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli::{TenantCommand, TenantSettings};
 use crate::config::Config;
 use crate::exit::{self, Usage};
+use crate::lock;
 use crate::out::{Out, table};
 
 /// More than any site of Tempo's allows; above it a typing error is likelier.
@@ -60,7 +61,9 @@ pub(crate) async fn run(
         }
         TenantCommand::Pause { tenant } => hold(&vault, &tenant, true, out, now).await,
         TenantCommand::Resume { tenant } => hold(&vault, &tenant, false, out, now).await,
-        TenantCommand::Remove { tenant, data, yes } => remove(&vault, &tenant, data, yes, out, now).await,
+        TenantCommand::Remove { tenant, data, yes } => {
+            remove(&vault, config, &tenant, data, yes, out, now).await
+        }
     }
 }
 
@@ -161,6 +164,7 @@ async fn hold(vault: &Vault, tenant: &Tenant, paused: bool, out: Out, now: Times
 
 async fn remove(
     vault: &Vault,
+    config: &Config,
     tenant: &Tenant,
     data: bool,
     yes: bool,
@@ -181,6 +185,7 @@ async fn remove(
         _ => super::settings(vault, tenant).await?,
     };
     let snapshots = vault.snapshots(tenant).await?.len();
+    let _lock = if yes { Some(lock::take(config, tenant)?) } else { None };
     if yes && data {
         vault.delete_tenant(tenant).await?;
     } else if yes {
@@ -213,7 +218,11 @@ async fn list(vault: &Vault, out: Out) -> anyhow::Result<u8> {
         tenants: Vec<View>,
     }
     let mut tenants = Vec::new();
-    for settings in super::all_settings(vault).await? {
+    let (all, unreadable) = super::all_settings(vault).await?;
+    for (tenant, error) in unreadable {
+        crate::out::error(&error.context(tenant));
+    }
+    for settings in all {
         tenants.push(view(vault, &settings).await?);
     }
     let document = Document { schema: fermata_core::FORMAT, tenants };

@@ -3,14 +3,11 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use fermata_core::catalogue::{ENTITIES, Method, Records};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::{self, Wish};
 use fermata_core::settings::Settings;
 use fermata_engine::{Clock, coverage};
-use fermata_tempo::client::Cost;
-use fermata_tempo::request::Request;
-use fermata_tempo::{Client, Disposition, Pace};
+use fermata_tempo::{Client, Pace};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -115,17 +112,8 @@ fn read_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
 /// One small question, to see whether Tempo takes the token at all.
 async fn first_question(settings: &Settings, token: &SecretString) -> anyhow::Result<()> {
     let client = Client::new(&settings.base_url, token, Pace::new(settings.rate), &super::impatient())?;
-    let request = Request {
-        method: Method::Get,
-        label: "/4/work-attributes",
-        segments: vec!["4".to_owned(), "work-attributes".to_owned()],
-        query: vec![("limit".to_owned(), "1".to_owned())],
-        body: None,
-    };
-    match client.page(&request, Records::Under("results"), &mut Cost::default()).await {
+    match coverage::answers(&client).await {
         Ok(_) => Ok(()),
-        // A token that may not read this one list is a token all the same.
-        Err(error) if error.disposition() == Disposition::Gap => Ok(()),
         Err(error) => Err(anyhow::Error::from(error).context("the token was not stored")),
     }
 }
@@ -145,7 +133,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &super::impatient())?;
     let run = RunId::new(now, "000000")?;
     let plan = plan::plan(&settings, Wish::default(), run, now)?;
-    let all = ENTITIES.len();
+    let all = plan.jobs.len();
     let mut asked = 0;
     let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let told = |coverage: &coverage::Coverage| {
@@ -160,14 +148,12 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
         token.refused = None;
         vault.save_settings(settings.clone(), now).await?;
     }
-    let left_out = |name: &str| settings.without.contains(name);
-    let ok = entities.iter().all(|coverage| coverage.readable != Some(false) || left_out(coverage.entity));
+    let ok = entities.iter().all(|coverage| coverage.readable != Some(false));
     let expires = settings.token.as_ref().and_then(|token| token.expires);
     let document = Document { schema: fermata_core::FORMAT, tenant, ok, expires, entities };
     out.result(&document, || {
         let rows = document.entities.iter().map(|coverage| {
             let readable = match coverage.readable {
-                _ if left_out(coverage.entity) => "left out",
                 Some(true) => "yes",
                 Some(false) => "NO",
                 None => "?",
