@@ -176,6 +176,7 @@ async fn fill(vault: &Vault) {
         tenant: tenant.clone(),
         nonce: nonce(),
         written_by: "a test".to_owned(),
+        wish: fermata_core::plan::Wish::default(),
         base_url: "https://api.tempo.io".to_owned(),
         started: now(),
         sealed: "2026-03-01T02:10:00Z".parse().unwrap(),

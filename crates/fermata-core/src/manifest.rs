@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{RunId, Tenant};
-use crate::plan::Mode;
+use crate::plan::{Mode, Wish};
 
 /// A snapshot, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Manifest {
     pub started: Timestamp,
     /// When the manifest was written.
     pub sealed: Timestamp,
+    /// What was asked for.
+    #[serde(default)]
+    pub wish: Wish,
     /// Whether anything is missing that was asked for.
     pub status: Status,
     /// The windows that were asked for.

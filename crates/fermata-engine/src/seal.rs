@@ -36,6 +36,7 @@ pub fn manifest(
         base_url: plan.base_url.clone(),
         started: plan.started,
         sealed: now,
+        wish: plan.wish.clone(),
         status: if gap { Status::Partial } else { Status::Complete },
         windows: plan.windows.clone(),
         entities,

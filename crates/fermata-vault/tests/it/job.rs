@@ -195,6 +195,7 @@ pub(crate) fn manifest_of(run: &RunId, log: &Log) -> Manifest {
         tenant: acme(),
         nonce: fermata_vault::nonce(),
         written_by: "test".to_owned(),
+        wish: fermata_core::plan::Wish::default(),
         base_url: "http://127.0.0.1".to_owned(),
         started: now(),
         sealed: now(),

@@ -1,10 +1,11 @@
 //! `fermata doctor`: look for what is wrong, and say what to do about it.
 
-use fermata_core::manifest::Status;
+use fermata_core::manifest::{Manifest, Status};
+use fermata_core::names::Tenant;
 use fermata_core::settings::Settings;
 use fermata_engine::coverage;
 use fermata_tempo::{Client, Disposition, Pace};
-use fermata_vault::{Identity, Vault};
+use fermata_vault::{Identity, Vault, VaultError};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -198,13 +199,14 @@ fn clock(theirs: Option<Timestamp>, findings: &mut Findings, now: Timestamp) {
 
 async fn snapshot(vault: &Vault, settings: &Settings, about: &str, now: Timestamp, findings: &mut Findings) {
     let tenant = &settings.tenant;
-    match vault.latest(tenant).await {
+    match last_of_all(vault, tenant).await {
         Ok(None) => {
-            findings.warn(about, "has no snapshot yet".to_owned(), &format!("fermata backup {tenant}"));
+            let how = format!("fermata backup {tenant}");
+            findings.warn(about, "has no snapshot of everything yet".to_owned(), &how);
         }
         Ok(Some(manifest)) => {
             let hours = now.duration_since(manifest.sealed).as_hours();
-            let age = format!("the last snapshot, {}, is {hours} hours old", manifest.run);
+            let age = format!("the last snapshot of everything, {}, is {hours} hours old", manifest.run);
             if manifest.status == Status::Partial {
                 let how = format!("what it lacks and why: fermata snapshots show {tenant}");
                 findings.warn(about, format!("{age} and partial"), &how);
@@ -216,6 +218,18 @@ async fn snapshot(vault: &Vault, settings: &Settings, about: &str, now: Timestam
         }
         Err(error) => findings.error(about, &anyhow::Error::from(error), "the last snapshot cannot be read"),
     }
+}
+
+/// The newest snapshot that was not asked for some entities alone.
+async fn last_of_all(vault: &Vault, tenant: &Tenant) -> Result<Option<Manifest>, VaultError> {
+    for run in vault.snapshots(tenant).await?.iter().rev() {
+        if let Some(manifest) =
+            vault.manifest(tenant, run).await?.filter(|manifest| manifest.wish.only.is_empty())
+        {
+            return Ok(Some(manifest));
+        }
+    }
+    Ok(None)
 }
 
 impl Findings {
