@@ -345,7 +345,7 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     let again = u64::try_from(changed.len() - before).unwrap_or(u64::MAX);
     // At an offset the rows to be read again may begin on a page before this one.
     let moves_on = since.is_none_or(|since| back > since) && (offset == 0 || before > 0);
-    if moves_on && again <= (shown.page_rows() / 50).max(1) {
+    if moves_on && again <= (shown.page_rows() / 100).max(1) {
         return Ok(Step::on(Place::Changes { since: back, offset: 0 }, Remember::Last(again)));
     }
     // Before the first row there is nothing, so the beginning of time does for "no place yet".
