@@ -10,7 +10,7 @@ use crate::site::{Site, TENANT};
 /// Tempo's quota, in requests a second.
 const RATE: u32 = 5;
 /// A site that takes more than a minute of requests.
-const WORKLOGS: usize = 200_000;
+const WORKLOGS: usize = 100_000;
 const REQUESTS_MIN: u64 = 60 * RATE as u64;
 const SHARE_MIN: f64 = 0.99;
 
