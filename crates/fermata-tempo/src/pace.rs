@@ -10,6 +10,9 @@ use std::time::Duration;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 
+/// How much longer than its share of a second each request waits: requests leave evenly and arrive a
+/// little less so, and a server that allows no burst would refuse the one that came too close.
+const SLACK: f64 = 1.005;
 /// The first pause after a 429 without `Retry-After`; Tempo's knowledge base asks for a second at least.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// The longest pause, also where `Retry-After` asks for more.
@@ -34,7 +37,7 @@ struct Cooling {
 impl Pace {
     /// Keeps to this many requests a second, evenly spaced; no limit when it is not a positive number.
     pub fn new(rate: f64) -> Self {
-        let period = (rate > 0.0).then(|| Duration::try_from_secs_f64(rate.recip()).ok()).flatten();
+        let period = (rate > 0.0).then(|| Duration::try_from_secs_f64(SLACK / rate).ok()).flatten();
         let quota = period.and_then(Quota::with_period).map(|quota| quota.allow_burst(NonZeroU32::MIN));
         Self {
             limiter: quota.map(|quota| Arc::new(RateLimiter::direct(quota))),
