@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// One works off some 30 tenants at their quotas, and memory is kept for each thread: one for each core
-/// of a large machine would cost much and gain nothing.
+/// One keeps up with seven tenants at their full quotas (`just bench`), and memory is kept for each thread:
+/// one for each core of a large machine would cost much and gain nothing.
 const WORKERS: usize = 2;
 /// Threads for files; each keeps what it once needed.
 const BLOCKING_THREADS_MAX: usize = 4;
