@@ -341,18 +341,21 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     // Tempo's times have no fraction: rows not yet seen may share the last second. One more second
     // is taken back, because nobody says whether `updatedFrom` includes the moment it names.
     let back = last.checked_sub(Span::new().seconds(1)).unwrap_or(*last);
+    // What the closing read will show again is remembered; of the rest only what the next page repeats.
+    let closes_here = *last >= closing_since(shown);
+    let remember = |rows| if closes_here { Remember::All } else { Remember::Last(rows) };
     let before = changed.partition_point(|changed| *changed < back);
     let again = u64::try_from(changed.len() - before).unwrap_or(u64::MAX);
     // At an offset the rows to be read again may begin on a page before this one.
     let moves_on = since.is_none_or(|since| back > since) && (offset == 0 || before > 0);
     if moves_on && again <= (shown.page_rows() / 100).max(1) {
-        return Ok(Step::on(Place::Changes { since: back, offset: 0 }, Remember::Last(again)));
+        return Ok(Step::on(Place::Changes { since: back, offset: 0 }, remember(again)));
     }
     // Before the first row there is nothing, so the beginning of time does for "no place yet".
     let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
     shown.check_reach(offset)?;
     let next = shown.next_offset(offset, link.filter(|link| *link > offset));
-    Ok(Step::on(Place::Changes { since, offset: next }, Remember::Last(2 * OVERLAP_ROWS)))
+    Ok(Step::on(Place::Changes { since, offset: next }, remember(2 * OVERLAP_ROWS)))
 }
 
 /// Windows of days that fit one page each: a full one is halved, a sparse one doubled.
@@ -400,9 +403,12 @@ fn last_day(from: Date, days: u32) -> Option<Date> {
 }
 
 fn start_closing(shown: &Shown) -> Place {
+    Place::Closing { since: closing_since(shown), offset: 0, pass: 0, news: false }
+}
+
+fn closing_since(shown: &Shown) -> Timestamp {
     let margin = Span::new().seconds(CLOSING_MARGIN_SECONDS);
-    let since = shown.began.checked_sub(margin).unwrap_or(shown.began);
-    Place::Closing { since, offset: 0, pass: 0, news: false }
+    shown.began.checked_sub(margin).unwrap_or(shown.began)
 }
 
 /// What changed since a scan began, again and again until nothing is new.

@@ -218,6 +218,19 @@ fn more_rows_than_a_page_in_one_second_are_read_by_offset() {
 }
 
 #[test]
+fn what_the_closing_read_shows_again_is_remembered() {
+    let remembered = |last: &str| {
+        let changed = [at("2026-01-01T00:00:00Z"), at(last)];
+        let meta = meta(Some("https://api.tempo.io/4/worklogs/search?offset=2"), None);
+        let shown =
+            Shown { changed: Some(&changed), path: "/4/worklogs/search", limit: 2, ..shown(2, &meta) };
+        advance(read("worklogs"), &Place::Start, today(), true, &shown).unwrap().remember
+    };
+    assert_eq!(remembered("2026-03-01T11:49:59Z"), Remember::Last(1));
+    assert_eq!(remembered("2026-03-01T11:50:00Z"), Remember::All, "ten minutes before the scan began");
+}
+
+#[test]
 fn worklogs_out_of_order_are_not_read_on() {
     let back = ["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"];
     assert_eq!(changes_after(None, 0, &back, true), Err(PagingError::Unordered));
