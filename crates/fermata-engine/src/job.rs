@@ -320,13 +320,14 @@ impl Job {
     fn outcome(&self, tally: &Tally, state: &State, notes: &[Note]) -> Outcome {
         let refusal = |note: &Note| if let Note::Refused(why) = note { Some(why.clone()) } else { None };
         let mut why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
-        if why.contains("HTTP 403") || (why.contains("HTTP 404") && tally.answered == 0) {
+        let forbidden = why.contains("HTTP 403") || (why.contains("HTTP 404") && tally.answered == 0);
+        if forbidden {
             why = format!("{why}; grant the token {}", self.entity.family.grant());
         }
-        if tally.refused > 0 && tally.answered == 0 && tally.records == 0 {
+        if forbidden && tally.answered == 0 && tally.records == 0 {
             return Outcome::Skipped(why);
         }
-        if tally.refused > 0 && tally.answered == 0 {
+        if forbidden && tally.answered == 0 {
             return Outcome::Failed(format!("refused half way: {why}"));
         }
         if tally.refused > 0 {

@@ -144,7 +144,7 @@ impl Log {
         &self.replay.keys
     }
 
-    /// The events that do not count, and why; for the log and the manifest's warnings.
+    /// The events that do not count, and why; for the log.
     pub fn left_out(&self) -> &[String] {
         &self.left_out
     }

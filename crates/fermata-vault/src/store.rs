@@ -62,7 +62,7 @@ impl Door {
     pub(crate) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), VaultError> {
         match self.store.put(key, bytes.into()).await {
             Ok(_) => Ok(()),
-            // S3 answers so when two writers put the same object at the same time; nothing is wrong.
+            // S3 answers so when two writers put the same object at the same time: worth another try, no conflict.
             Err(source @ (StoreError::AlreadyExists { .. } | StoreError::Precondition { .. })) => {
                 Err(VaultError::Store { key: key.to_string(), source })
             }

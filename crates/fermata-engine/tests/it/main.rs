@@ -11,4 +11,5 @@ mod schedules;
 mod secrets;
 mod seed;
 mod site;
+mod stubborn;
 mod whole;
