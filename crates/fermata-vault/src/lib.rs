@@ -22,7 +22,7 @@ mod verify;
 pub use chunk::{ChunkReader, Closing, Known, OpenChunk};
 pub use error::{Disposition, VaultError};
 pub use identity::{BadRecipient, Identity, KeyError, Recipient};
-pub use log::{Log, Step};
+pub use log::{Ended, Log, Step};
 pub use place::{create, folder_of, open};
 pub use probe::{Probe, Verdict, probe};
 pub use runs::Leftover;

@@ -3,12 +3,18 @@
 //! An event is a line of JSON that says how far the job is, then, sealed, where to go on and what a resume
 //! needs. Its name chains it to the one before. Opening the log replays the longest whole chain; an event that does
 //! not hash to its name, does not open or does not follow is left out, and the next longest chain is taken.
+//!
+//! The event that ends a job repeats all the keys that the job found, and the ids where other entities are
+//! asked by them: so what a job gives to others is read from one event ([`Log::ended`]).
+
+mod ended;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
 use fermata_core::FORMAT;
+use fermata_core::catalogue::{self, Key};
 use fermata_core::chain::{self, EventName, Link};
 use fermata_core::checkpoint::body::{Body, Keys};
 use fermata_core::checkpoint::{Closed, Event, Head, IllegalEvent, Next, Note, Open, State, Tally, slot};
@@ -27,6 +33,8 @@ use crate::layout;
 use crate::seal;
 use crate::vault::Vault;
 
+pub use ended::Ended;
+
 /// Events that are fetched ahead of the one that is replayed.
 const GETS_CONCURRENT: usize = 16;
 /// Events that are left out before the log is given up. Each costs a replay from where it forked off.
@@ -39,6 +47,8 @@ pub struct Log {
     vault: Vault,
     tenant: Tenant,
     folder: Path,
+    /// Whether other entities are asked by the ids of this one's records.
+    gives_ids: bool,
     replay: Replay,
     open: [OpenChunk; 2],
     closed: Vec<Closed>,
@@ -56,13 +66,13 @@ pub struct Step {
     pub notes: Vec<Note>,
     /// Totals of the job, this page included.
     pub tally: Tally,
-    /// Ids that the page added.
+    /// Ids that the page added. Of a step that ends the job, those of before are [added](Log::append).
     pub ids: RoaringTreemap,
     /// Marks that the page added.
     pub marks: Vec<u64>,
     /// Whether all earlier marks can be forgotten.
     pub fresh: bool,
-    /// Keys that the page added.
+    /// Keys that the page added. Of a step that ends the job, those of before are added.
     pub keys: Keys,
 }
 
@@ -101,9 +111,7 @@ impl Log {
     pub async fn open(vault: &Vault, tenant: &Tenant, run: &RunId, entity: &str) -> Result<Self, VaultError> {
         vault.worker("resuming a job")?;
         let folder = layout::job(tenant, run, entity);
-        let found = vault.door().list(&folder).await?;
-        let mut names: BTreeSet<EventName> =
-            found.iter().filter_map(|found| found.location.filename()?.parse().ok()).collect();
+        let mut names = names(vault, &folder).await?;
         let mut replay = Replay::default();
         let mut left_out = Vec::new();
         let open = loop {
@@ -126,7 +134,8 @@ impl Log {
             left_out.push(format!("{key}: {why}"));
         };
         let (vault, tenant) = (vault.clone(), tenant.clone());
-        Ok(Self { vault, tenant, folder, replay, open, closed: Vec::new(), left_out })
+        let gives_ids = catalogue::entity(entity).is_some_and(|entity| entity.gives(Key::Worklog));
+        Ok(Self { vault, tenant, folder, gives_ids, replay, open, closed: Vec::new(), left_out })
     }
 
     /// What the events add up to.
@@ -173,8 +182,17 @@ impl Log {
         Ok(Some(closing))
     }
 
+    /// Closes the chunks of both layers, as is to be done before the step that ends the job: records that are
+    /// in no closed chunk are in no snapshot.
+    pub async fn close_chunks(&mut self, known: &Known) -> Result<(), VaultError> {
+        for layer in LAYERS {
+            self.close_chunk(layer, known).await?;
+        }
+        Ok(())
+    }
+
     /// Appends an event: the step, the chunks that closed since the one before, and the records that
-    /// were added since and are in none of them.
+    /// were added since and are in none of them. An event that ends the job repeats what others are asked by.
     ///
     /// After an error nothing has changed here, and the event may or may not be stored: the same step
     /// may be appended again, or the log dropped and opened anew.
@@ -198,7 +216,15 @@ impl Log {
     }
 
     fn event(&self, step: Step) -> (Event, Body) {
-        let Step { at, next, notes, tally, ids, marks, fresh, keys } = step;
+        let Step { at, next, notes, tally, mut ids, marks, fresh, mut keys } = step;
+        if matches!(next, Next::End(_)) {
+            for (key, found) in &self.replay.keys {
+                keys.entry(*key).or_default().extend(found.iter().cloned());
+            }
+            if self.gives_ids {
+                ids |= self.replay.seen.ids();
+            }
+        }
         let unlogged = self.open.each_ref().map(OpenChunk::unlogged);
         let event = Event {
             schema: FORMAT,
@@ -289,6 +315,12 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Log({}, {} events)", self.folder, self.state().events)
     }
+}
+
+/// The names of a job's events.
+async fn names(vault: &Vault, folder: &Path) -> Result<BTreeSet<EventName>, VaultError> {
+    let found = vault.door().list(folder).await?;
+    Ok(found.iter().filter_map(|found| found.location.filename()?.parse().ok()).collect())
 }
 
 /// An event as stored: a line that anybody may read, then the sealed event and what a resume needs.

@@ -32,6 +32,19 @@ fn every_key_that_is_needed_is_given_and_no_one_waits_for_itself() {
     }
 }
 
+/// What an entity yields is repeated where its job ends, so it is to be worth its bytes.
+#[test]
+fn every_key_that_is_given_is_needed_by_another() {
+    for entity in ENTITIES {
+        for given in entity.yields {
+            let needed = ENTITIES
+                .iter()
+                .any(|other| other.name != entity.name && other.needs().any(|key| key == given.key));
+            assert!(needed, "{}: {:?}", entity.name, given.key);
+        }
+    }
+}
+
 #[test]
 fn rows_are_small_enough_for_their_readers() {
     for entity in ENTITIES {

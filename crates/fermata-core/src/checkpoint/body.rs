@@ -2,6 +2,9 @@
 //!
 //! A line of JSON with lengths, then that many bytes: the ids and marks that the page added to
 //! [`Seen`](crate::seen::Seen), the keys it found, and the compressed records of each layer.
+//!
+//! The event that ends a job is for its children too, which read no other: its keys are all that the job
+//! found and, where other entities are asked by ids, its ids are all that it read. A replay takes the union.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,13 +19,13 @@ pub type Keys = BTreeMap<Key, BTreeSet<String>>;
 /// What an event keeps sealed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Body {
-    /// Ids that the page added.
+    /// Ids that the page added; at the end all of the job's, if other entities are asked by them.
     pub ids: RoaringTreemap,
     /// Marks that the page added.
     pub marks: Vec<u64>,
     /// Whether all earlier marks are forgotten.
     pub fresh: bool,
-    /// Keys that the page added.
+    /// Keys that the page added; at the end all of the job's.
     pub keys: Keys,
     /// Compressed records in no closed chunk, per layer (sweep, changes).
     pub frames: [Vec<u8>; 2],

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 
 use crate::job::{ENTITY, Room, acme, at_page, expected, next_page, page, pages, run, step, take_page};
 
-async fn open(room: &Room) -> Log {
+pub(crate) async fn open(room: &Room) -> Log {
     Log::open(&room.vault, &acme(), &run("aaaaaa"), ENTITY).await.unwrap()
 }
 
-async fn events(room: &Room) -> Vec<(Path, EventName)> {
+pub(crate) async fn events(room: &Room) -> Vec<(Path, EventName)> {
     let folder = Path::from(format!("tenants/acme/runs/{}/{ENTITY}", run("aaaaaa")));
     let found: Vec<_> = room.store.inner().list(Some(&folder)).try_collect().await.unwrap();
     let mut events: Vec<_> = found
@@ -28,7 +28,7 @@ async fn events(room: &Room) -> Vec<(Path, EventName)> {
 }
 
 /// Takes pages until `upto` are done.
-async fn take(log: &mut Log, upto: usize) {
+pub(crate) async fn take(log: &mut Log, upto: usize) {
     while log.state().outcome.is_none() && next_page(log) < upto {
         let number = next_page(log);
         take_page(log, number, &pages(), &Known::default()).await.unwrap();
@@ -104,6 +104,14 @@ async fn a_fork_is_harmless_and_the_longer_side_counts() {
     assert_eq!(resumed.state(), one.state());
 }
 
+/// Flips a bit of an event.
+pub(crate) async fn flip(room: &Room, key: &Path) {
+    let mut bytes = room.store.inner().get(key).await.unwrap().bytes().await.unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    room.store.inner().put(key, bytes.into()).await.unwrap();
+}
+
 /// Damages one event of five and says where the resume is then.
 async fn after_damage(at: usize, damage: impl AsyncFn(&Room, &Path)) -> (usize, Vec<String>) {
     let room = Room::in_memory().await;
@@ -125,12 +133,6 @@ async fn after_damage(at: usize, damage: impl AsyncFn(&Room, &Path)) -> (usize, 
 #[tokio::test]
 async fn a_damaged_event_is_left_out_with_what_hangs_on_it() {
     for at in 0..5 {
-        let flip = async |room: &Room, key: &Path| {
-            let mut bytes = room.store.inner().get(key).await.unwrap().bytes().await.unwrap().to_vec();
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-            room.store.inner().put(key, bytes.into()).await.unwrap();
-        };
         let (reached, left_out) = after_damage(at, flip).await;
         assert_eq!((reached, left_out.len()), (at, 1));
         assert!(left_out[0].ends_with("it does not hash to its name"), "{left_out:?}");
@@ -148,7 +150,7 @@ async fn a_damaged_event_is_left_out_with_what_hangs_on_it() {
 type Forgery = fn(&str, &[u8]) -> Vec<u8>;
 
 /// Puts an object with a true name in place of event `at`.
-async fn forge(room: &Room, at: usize, bytes: Vec<u8>) {
+pub(crate) async fn forge(room: &Room, at: usize, bytes: Vec<u8>) {
     let (key, name) = events(room).await[at].clone();
     room.store.inner().delete(&key).await.unwrap();
     let forged = EventName { own: Link::of(&bytes), ..name };
