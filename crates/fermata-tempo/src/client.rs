@@ -3,6 +3,7 @@
 //! A client belongs to one tenant: its base address, its token, its pace. It follows no redirect
 //! and takes no address from an answer, so the token cannot leave for another host.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use crate::error::{TempoError, message};
-use crate::pace::Pace;
+use crate::pace::{NotNow, Turns};
 use crate::page::Page;
 use crate::request::Request;
 
@@ -56,7 +57,7 @@ impl Default for Options {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    pace: Pace,
+    pace: Arc<dyn Turns>,
     retry_pauses: Vec<Duration>,
     /// Kept only to be taken out of what an answer says.
     token: SecretString,
@@ -98,8 +99,13 @@ pub fn base_url(text: &str) -> Result<Url, ClientError> {
 }
 
 impl Client {
-    /// A client for one tenant.
-    pub fn new(base: &str, token: &SecretString, pace: Pace, options: &Options) -> Result<Self, ClientError> {
+    /// A client for one tenant, at a pace of its own or, in an `Arc`, at one that others keep to as well.
+    pub fn new(
+        base: &str,
+        token: &SecretString,
+        pace: impl Turns + 'static,
+        options: &Options,
+    ) -> Result<Self, ClientError> {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
             .map_err(|_| ClientError::Token)?;
         value.set_sensitive(true);
@@ -113,7 +119,7 @@ impl Client {
             .build()
             .map_err(ClientError::Http)?;
         let (retry_pauses, token) = (options.retry_pauses.clone(), token.clone());
-        Ok(Self { http, base: base_url(base)?, pace, retry_pauses, token })
+        Ok(Self { http, base: base_url(base)?, pace: Arc::new(pace), retry_pauses, token })
     }
 
     /// Asks until there is a page: waits out 429s, and asks again after faults that may pass.
@@ -128,7 +134,9 @@ impl Client {
         let mut pauses = self.retry_pauses.iter();
         let mut refusals = 0;
         loop {
-            self.pace.turn().await;
+            if let Err(NotNow { pause }) = self.pace.turn().await {
+                return Err(TempoError::Cooling { request: name(request), pause });
+            }
             cost.requests += 1;
             match self.once(request, records).await {
                 Ok(answer) => {
@@ -138,7 +146,7 @@ impl Client {
                 Err(Fault::TooFast(retry_after)) => {
                     cost.throttled += 1;
                     refusals += 1;
-                    let pause = self.pace.refused(retry_after);
+                    let pause = self.pace.refused(retry_after).await;
                     tracing::debug!(request = request.label, ?pause, "throttled");
                     if refusals == REFUSALS_MAX {
                         return Err(TempoError::Throttled { request: name(request), pause });
@@ -267,6 +275,39 @@ fn seconds(retry_after: &str, date: Option<Timestamp>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Disposition;
+    use crate::pace::BoxFuture;
+
+    /// A quota that somebody else has used up.
+    #[derive(Debug)]
+    struct UsedUp;
+
+    const USED_UP_FOR: Duration = Duration::from_millis(41_200);
+
+    impl Turns for UsedUp {
+        fn turn(&self) -> BoxFuture<'_, Result<(), NotNow>> {
+            Box::pin(std::future::ready(Err(NotNow { pause: USED_UP_FOR })))
+        }
+        fn refused(&self, _retry_after: Option<Duration>) -> BoxFuture<'_, Duration> {
+            unreachable!("nothing is asked")
+        }
+        fn accepted(&self) {
+            unreachable!("nothing is asked")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_far_away_gives_the_place_back() {
+        let shared: Arc<dyn Turns> = Arc::new(UsedUp);
+        let client = Client::new("http://localhost:9", &"t".into(), shared, &Options::default()).unwrap();
+        let request =
+            Request { method: Method::Get, segments: vec![], query: vec![], body: None, label: "/teams" };
+        let mut cost = Cost::default();
+        let error = client.page(&request, Records::Itself, &mut cost).await.unwrap_err();
+        assert_eq!(error.to_string(), "GET /teams: the quota is used up for 42 s");
+        assert_eq!(error.disposition(), Disposition::Wait(USED_UP_FOR));
+        assert_eq!(cost, Cost::default());
+    }
 
     #[test]
     fn a_token_travels_only_over_tls_or_on_this_machine() {

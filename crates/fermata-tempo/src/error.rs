@@ -34,6 +34,14 @@ pub enum TempoError {
         /// How long to leave it alone.
         pause: Duration,
     },
+    /// Not asked: the next turn is too far away to hold a place for it.
+    #[error("{request}: the quota is used up for {} s", pause.as_secs_f64().ceil())]
+    Cooling {
+        /// What was to be asked.
+        request: String,
+        /// How long to leave it alone.
+        pause: Duration,
+    },
     /// 401.
     #[error("{request}: Tempo refused the token (HTTP 401)")]
     TokenRefused {
@@ -128,7 +136,7 @@ impl TempoError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Throttled { pause, .. } => Disposition::Wait(*pause),
+            Self::Throttled { pause, .. } | Self::Cooling { pause, .. } => Disposition::Wait(*pause),
             Self::TokenRefused { .. } => Disposition::Token,
             Self::Forbidden { .. } => Disposition::Gap,
             Self::Server { .. } | Self::Network { .. } | Self::Malformed { .. } => Disposition::Retry,

@@ -11,4 +11,4 @@ mod scan;
 
 pub use client::{Client, Options};
 pub use error::{Disposition, TempoError};
-pub use pace::Pace;
+pub use pace::{NotNow, Pace, Turns};

@@ -1,9 +1,11 @@
 //! How fast we ask: one rate per tenant, and a pause for everybody when Tempo says that it was too fast.
 //!
-//! Turns are first come first served. Within one process this is the whole of it; a fleet shares
-//! its pace elsewhere and keeps this as the ceiling.
+//! Turns are first come first served. Within one process [`Pace`] is the whole of it; a fleet shares
+//! its pace elsewhere, behind the same trait, and keeps a `Pace` as the ceiling.
 
+use std::fmt::Debug;
 use std::num::NonZeroU32;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +21,32 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 /// The longest pause that doubling comes to.
 const DOUBLED_MAX: Duration = Duration::from_mins(1);
+
+/// The longest that a turn of a shared pace is waited for in place. Pauses of 1, 2, 4 and 8 seconds, and a line of fifty at five
+/// requests a second, are cheaper to wait out than a job is to put back; a longer wait holds a place that other tenants could use.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A pace: who may ask now, and what a 429 means for the others.
+pub trait Turns: Debug + Send + Sync {
+    /// Waits for the next turn, or says that it is too far away to be waited for here.
+    fn turn(&self) -> BoxFuture<'_, Result<(), NotNow>>;
+
+    /// Takes note of a 429 and holds everybody back; returns for how long.
+    fn refused(&self, retry_after: Option<Duration>) -> BoxFuture<'_, Duration>;
+
+    /// Takes note of a page that was answered.
+    fn accepted(&self);
+}
+
+/// What a [`Turns`] promises, since a trait that is shared as `dyn` cannot have `async fn`.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// No turn for this long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotNow {
+    /// When to ask again, from now.
+    pub pause: Duration,
+}
 
 /// The pace of one tenant. Clones share it.
 #[derive(Clone, Debug)]
@@ -82,8 +110,45 @@ impl Pace {
         self.cooling().refusals = 0;
     }
 
+    /// What is left of the pause after a 429.
+    pub fn pause_left(&self) -> Duration {
+        self.cooling().until.saturating_duration_since(Instant::now())
+    }
+
     fn cooling(&self) -> std::sync::MutexGuard<'_, Cooling> {
         self.cooling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits in place for as long as it takes: on one machine nobody else could use the place.
+impl Turns for Pace {
+    fn turn(&self) -> BoxFuture<'_, Result<(), NotNow>> {
+        Box::pin(async {
+            self.turn().await;
+            Ok(())
+        })
+    }
+
+    fn refused(&self, retry_after: Option<Duration>) -> BoxFuture<'_, Duration> {
+        Box::pin(std::future::ready(self.refused(retry_after)))
+    }
+
+    fn accepted(&self) {
+        self.accepted();
+    }
+}
+
+impl<T: Turns + ?Sized> Turns for Arc<T> {
+    fn turn(&self) -> BoxFuture<'_, Result<(), NotNow>> {
+        (**self).turn()
+    }
+
+    fn refused(&self, retry_after: Option<Duration>) -> BoxFuture<'_, Duration> {
+        (**self).refused(retry_after)
+    }
+
+    fn accepted(&self) {
+        (**self).accepted();
     }
 }
 
