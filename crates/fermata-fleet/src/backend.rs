@@ -1,0 +1,409 @@
+//! The queue as apalis sees it: a backend that claims, and a layer that settles.
+//!
+//! ```text
+//! claim task --(a place, then a job)--> apalis worker --> lease layer --> handler
+//!                                                            |               |
+//! heart, every third of a lease: renews all that is held     +--- settle <---+ Turn
+//! ```
+//!
+//! An outage of Redis must never reach apalis, which would drop the worker and all its jobs: everything here
+//! asks again until it is told to stop. A job is claimed only when there is a place for it, so none waits under a lease.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use apalis_core::backend::finalize::Ephemeral;
+use apalis_core::backend::{Backend, BackendConfig};
+use apalis_core::error::BoxDynError;
+use apalis_core::task::Task;
+use apalis_core::task::builder::TaskBuilder;
+use apalis_core::task::task_id::TaskId;
+use apalis_core::worker::context::WorkerContext;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, Service};
+
+use crate::queue::{About, Claim, Claimed, Hold, Queue, Turn, insist};
+
+/// The longest pause between two looks at an empty queue: messages wake us before, and may get lost.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// How long a worker that stops tries to tell so. What it could not settle is free when the lease ends.
+const GOODBYE: Duration = Duration::from_secs(4);
+
+/// The jobs that this process holds, and the places for more.
+#[derive(Clone)]
+pub(crate) struct Leases(Arc<Shared>);
+
+struct Shared {
+    queue: Queue,
+    worker: String,
+    lease: Duration,
+    places: Arc<Semaphore>,
+    places_max: usize,
+    held: Mutex<HashMap<String, Held>>,
+    /// Whether somebody waits for a place.
+    crowded: AtomicBool,
+    wake: Notify,
+    /// Cancelled when no new job is to be begun.
+    drain: CancellationToken,
+}
+
+/// A job that this process holds, as its handler sees it.
+#[derive(Clone)]
+pub struct Held {
+    /// The job.
+    pub claimed: Claimed,
+    /// Cancelled when the handler should come to an end: the lease is lost, the job is cancelled, or the worker stops.
+    pub stop: CancellationToken,
+    leases: Leases,
+    lost: Arc<AtomicBool>,
+    cancelled: Arc<AtomicBool>,
+    progress: Arc<Mutex<String>>,
+    /// Frees the place when the last clone is gone.
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Leases {
+    pub(crate) fn new(
+        queue: Queue,
+        worker: String,
+        places: usize,
+        lease: Duration,
+        drain: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            queue,
+            worker,
+            lease,
+            places: Arc::new(Semaphore::new(places)),
+            places_max: places,
+            held: Mutex::default(),
+            crowded: AtomicBool::new(false),
+            wake: Notify::new(),
+            drain,
+        }))
+    }
+
+    /// Jobs that are held now.
+    pub(crate) fn busy(&self) -> usize {
+        self.held().len()
+    }
+
+    /// Renews every lease until `end`, and shows that this worker is there.
+    pub(crate) async fn beat(&self, end: CancellationToken) {
+        let mut every = tokio::time::interval(self.0.lease / 3);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = every.tick() => {}
+                // Others should see at once that this one takes nothing more.
+                () = self.0.drain.cancelled(), if !self.0.drain.is_cancelled() => {}
+                () = end.cancelled() => break,
+            }
+            self.renew().await;
+        }
+        let goodbye = self.0.queue.bye(&self.0.worker);
+        if !matches!(tokio::time::timeout(GOODBYE, goodbye).await, Ok(Ok(()))) {
+            tracing::debug!("Redis was not told that this worker is gone; it will see");
+        }
+    }
+
+    async fn renew(&self) {
+        let about = About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            places: u32::try_from(self.0.places_max).unwrap_or(u32::MAX),
+            busy: u32::try_from(self.busy()).unwrap_or(u32::MAX),
+            stopping: self.0.drain.is_cancelled(),
+        };
+        let about = serde_json::to_string(&about).expect("it has only text keys");
+        let held: Vec<Held> = self.held().values().cloned().collect();
+        let lines: Vec<_> = held.iter().map(Held::line).collect();
+        let answer = self.0.queue.renew(&self.0.worker, self.0.lease, &about, &lines).await;
+        let (holds, crowded) = match answer {
+            Ok(answer) => answer,
+            // The outage alone stops no job: if another worker gets it meanwhile, their logs fork, and no more.
+            Err(error) => return tracing::warn!("leases not renewed: {error}"),
+        };
+        self.0.crowded.store(crowded, Ordering::Relaxed);
+        for (job, hold) in held.iter().zip(holds) {
+            match hold {
+                Hold::Kept => {}
+                Hold::Lost => job.lose(),
+                Hold::Cancelled => {
+                    job.cancelled.store(true, Ordering::Relaxed);
+                    job.stop.cancel();
+                }
+            }
+        }
+    }
+
+    /// Listens for what wakes sleepers; what it misses they see within a second.
+    pub(crate) async fn listen(&self, end: CancellationToken) {
+        while !end.is_cancelled() {
+            let listening = async {
+                let mut messages = self.0.queue.link().messages().await?;
+                messages.subscribe(format!("{}:wake", self.0.queue.link().prefix())).await?;
+                let mut messages = messages.into_on_message();
+                while messages.next().await.is_some() {
+                    self.0.wake.notify_one();
+                }
+                Ok::<_, crate::LinkError>(())
+            };
+            tokio::select! {
+                heard = listening => if let Err(error) = heard {
+                    tracing::debug!("not listening: {error}");
+                },
+                () = end.cancelled() => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_MAX) => {}
+                () = end.cancelled() => {}
+            }
+        }
+    }
+
+    /// The next job, once there is a place and a job; `None` when draining.
+    async fn next(self) -> Option<Held> {
+        let shared = &self.0;
+        let place = tokio::select! {
+            place = shared.places.clone().acquire_owned() => Arc::new(place.ok()?),
+            () = shared.drain.cancelled() => return None,
+        };
+        loop {
+            let token = format!("{:016x}", rand::random::<u64>());
+            let claim =
+                insist(&shared.drain, || shared.queue.claim(&shared.worker, &token, shared.lease)).await?;
+            match claim {
+                Claim::Job(claimed) => return Some(self.hold(claimed, place)),
+                Claim::Unreadable(name) => {
+                    tracing::error!(name, "a job that this release cannot read is dead now")
+                }
+                Claim::Nothing(wait) => {
+                    tokio::select! {
+                        () = tokio::time::sleep(wait.min(LOOK_MAX)) => {}
+                        () = shared.wake.notified() => {}
+                        () = shared.drain.cancelled() => return None,
+                    }
+                }
+            }
+        }
+    }
+
+    fn hold(&self, claimed: Claimed, place: Arc<OwnedSemaphorePermit>) -> Held {
+        let held = Held {
+            stop: self.0.drain.child_token(),
+            leases: self.clone(),
+            lost: Arc::default(),
+            cancelled: Arc::default(),
+            progress: Arc::default(),
+            _place: place,
+            claimed,
+        };
+        self.held().insert(held.claimed.id.to_string(), held.clone());
+        held
+    }
+
+    /// Tells the queue how a turn ended, and forgets the job.
+    async fn settle(&self, held: &Held, turn: &Turn) {
+        let id = held.claimed.id.to_string();
+        if !held.lost.load(Ordering::Relaxed) {
+            let patience = CancellationToken::new();
+            let settle = insist(&patience, || self.0.queue.settle(&held.claimed, turn));
+            let settled = if self.0.drain.is_cancelled() {
+                tokio::time::timeout(GOODBYE, settle).await.ok().flatten()
+            } else {
+                settle.await
+            };
+            match settled {
+                Some(true) => {}
+                Some(false) => {
+                    tracing::warn!(job = id, "it went to another worker meanwhile; nothing is lost")
+                }
+                None => tracing::warn!(job = id, "Redis was not told how it ended; another worker will see"),
+            }
+        }
+        self.held().remove(&id);
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Whether somebody else waits for this place.
+    pub fn crowded(&self) -> bool {
+        self.leases.0.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Whether the worker stops.
+    pub fn draining(&self) -> bool {
+        self.leases.0.drain.is_cancelled()
+    }
+
+    /// Whether an operator cancelled the job.
+    pub fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the job is another's now.
+    pub fn lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Says how far the job is; it goes with the next renewal.
+    pub fn tell(&self, progress: String) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    fn line(&self) -> (String, String, String) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (self.claimed.id.to_string(), self.claimed.fence.clone(), progress)
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Held({}, {})", self.claimed.id, self.claimed.fence)
+    }
+}
+
+/// Where apalis gets its jobs.
+pub(crate) struct FleetBackend {
+    leases: Leases,
+    claiming: Option<JoinHandle<Option<Held>>>,
+    closing: Option<BoxFuture<'static, ()>>,
+}
+
+impl FleetBackend {
+    pub(crate) fn new(leases: Leases) -> Self {
+        Self { leases, claiming: None, closing: None }
+    }
+}
+
+impl Backend for FleetBackend {
+    type Task = Task<Held>;
+    type Error = Infallible;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Self::Task, Infallible>>> {
+        // In a task of its own, so that a job that wakes the worker does not become a question to Redis.
+        let claiming = self.claiming.get_or_insert_with(|| tokio::spawn(self.leases.clone().next()));
+        let claimed = ready!(claiming.poll_unpin(cx));
+        self.claiming = None;
+        match claimed {
+            Ok(Some(held)) => {
+                let id = TaskId::from_string(held.claimed.id.to_string());
+                let attempt = held.claimed.attempts as usize;
+                Poll::Ready(Some(Ok(TaskBuilder::new(held).task_id(id).attempt(attempt).build())))
+            }
+            Ok(None) => Poll::Ready(None),
+            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        let (leases, claiming) = (self.leases.clone(), self.claiming.take());
+        let closing = self.closing.get_or_insert_with(|| {
+            async move {
+                leases.0.drain.cancel();
+                // A job that was claimed at the last moment goes back as it came.
+                if let Some(Ok(Some(held))) = futures::future::OptionFuture::from(claiming).await {
+                    leases.settle(&held, &Turn::Back).await;
+                }
+            }
+            .boxed()
+        });
+        closing.poll_unpin(cx).map(Ok)
+    }
+}
+
+impl BackendConfig for FleetBackend {
+    type Args = Held;
+    type Id = String;
+    type Kind = Ephemeral;
+    type Config = ();
+    type Layer = LeaseLayer;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, _: &mut WorkerContext) -> LeaseLayer {
+        LeaseLayer(self.leases.clone())
+    }
+}
+
+/// Settles what the handler comes back with.
+#[derive(Clone)]
+pub(crate) struct LeaseLayer(Leases);
+
+/// A handler whose turns are settled.
+#[derive(Clone)]
+pub(crate) struct LeaseService<S> {
+    inner: S,
+    leases: Leases,
+}
+
+impl<S> Layer<S> for LeaseLayer {
+    type Service = LeaseService<S>;
+
+    fn layer(&self, inner: S) -> LeaseService<S> {
+        LeaseService { inner, leases: self.0.clone() }
+    }
+}
+
+impl<S> Service<Task<Held>> for LeaseService<S>
+where
+    S: Service<Task<Held>, Response = Turn>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxDynError> + Send,
+{
+    type Response = ();
+    type Error = BoxDynError;
+    type Future = BoxFuture<'static, Result<(), BoxDynError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, task: Task<Held>) -> Self::Future {
+        let (held, leases) = (task.args.clone(), self.leases.clone());
+        let turn = self.inner.call(task);
+        async move {
+            let turn = match turn.await {
+                Ok(turn) => turn,
+                // A handler has no errors, only turns; what is left are panics, and those are bugs.
+                Err(panic) => {
+                    let error: BoxDynError = panic.into();
+                    tracing::error!(job = %held.claimed.id, "{error}");
+                    Turn::Dead(format!("a bug in Fermata: {error}"))
+                }
+            };
+            leases.settle(&held, &turn).await;
+            Ok(())
+        }
+        .boxed()
+    }
+}

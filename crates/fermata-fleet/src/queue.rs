@@ -1,0 +1,462 @@
+//! The queue: jobs, their states, and whose turn it is.
+//!
+//! ```text
+//!            push                    claim                 settle
+//! producer --------> queued / waiting -----> running ----> done
+//!                       ^   (parents)          |  |
+//!                       |                      |  +------> waiting (quota), retry (a fault): until a moment
+//!                       +----------------------+  +------> parked (token refused, tenant paused)
+//!                         slice over, or lease lost  +---> dead (given up)
+//! ```
+//!
+//! One script in Redis does each of these at once, by Redis's clock (`lua/queue.lua`). A job belongs to whoever
+//! claimed it for as long as the lease is renewed; a *fence*, a number that only grows, tells a worker that it came back too late.
+//! None of this is needed for the data to be right: two workers on one job only fork its log.
+
+mod look;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fermata_core::names::{RunId, Tenant};
+use redis::{Script, Value};
+use serde::{Serialize, Serializer};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::{Link, LinkError};
+
+pub(crate) use look::About;
+pub use look::{AuditEntry, Counts, Filter, JobView, QueueView, RunView, TenantView, WorkerView};
+
+/// The job that makes a run a snapshot, once all others have ended.
+pub const SEAL: &str = "seal";
+const ATTEMPTS_MAX: u32 = 8;
+
+/// The queue of a fleet. Clones share the link.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    link: Link,
+    script: Arc<Script>,
+}
+
+/// The name of a job: `<tenant>/<run>/<entity>`. Made of what it does, so that enqueueing twice is enqueueing once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which run.
+    pub run: RunId,
+    /// Which entity, or [`SEAL`].
+    pub entity: String,
+}
+
+/// Not the name of a job.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{0:?} is no job; its name looks like acme/20261124T020000Z-4f9a1c/worklogs (`fermata jobs list` shows them)"
+)]
+pub struct BadJobId(String);
+
+/// What a job waits for, runs on, or ended as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// It runs when its tenant's turn comes.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// For its parents, or for the quota.
+    Waiting,
+    /// After a fault, until its time comes.
+    Retry,
+    /// Its tenant is held back: the token was refused, or an operator paused it.
+    Parked,
+    /// Given up: a person should look.
+    Dead,
+    /// Nothing left to do.
+    Done,
+}
+
+/// The jobs of one run, to be enqueued.
+#[derive(Clone, Debug)]
+pub struct RunJobs {
+    /// Whose.
+    pub tenant: Tenant,
+    /// Which run.
+    pub run: RunId,
+    /// How many of the tenant's jobs may run at a time.
+    pub cap: u32,
+    /// The tenant's share of the workers beside others.
+    pub weight: u32,
+    /// Each entity, with those it waits for.
+    pub jobs: Vec<(String, Vec<String>)>,
+}
+
+/// What enqueueing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Jobs that were not there before.
+    pub added: u64,
+    /// Jobs of the run that have not ended.
+    pub open: u64,
+}
+
+/// A job that a worker holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Which.
+    pub id: JobId,
+    /// Shows that it is held by whoever knows this.
+    pub fence: String,
+    /// Attempts that failed since the job last got on.
+    pub attempts: u32,
+    /// The events of its log at the first of them.
+    pub mark: u32,
+    /// Workers that it was lost with since it last got on.
+    pub lost: u32,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// A job.
+    Job(Claimed),
+    /// Nothing now; worth asking again after this long.
+    Nothing(Duration),
+    /// A name in the queue that this release cannot read. It is dead now.
+    Unreadable(String),
+}
+
+/// How a turn on a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The job is done.
+    Done,
+    /// It is given up, for this reason.
+    Dead(String),
+    /// Its slice is over.
+    Again,
+    /// The worker stops; the job is next in its tenant's line, as if it had not been claimed.
+    Back,
+    /// It may go on after this long. No attempt is spent.
+    Waiting {
+        /// How long.
+        pause: Duration,
+        /// For what.
+        why: String,
+    },
+    /// It failed, and is tried again after this long.
+    Retry {
+        /// How long.
+        pause: Duration,
+        /// What happened.
+        error: String,
+        /// Attempts that failed since it last got on.
+        attempts: u32,
+        /// The events of its log at the first of them.
+        mark: u32,
+    },
+    /// The run cannot be sealed yet, since these entities have not ended.
+    Reopen(Vec<String>),
+}
+
+/// What became of a job that a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It is still held.
+    Kept,
+    /// It is another's, or nobody's.
+    Lost,
+    /// An operator cancelled it.
+    Cancelled,
+}
+
+/// Why a tenant's jobs are parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldFor {
+    /// Tempo refused its token.
+    Token,
+    /// Its settings say that it is paused.
+    Paused,
+    /// An operator held it back in the queue.
+    Queue,
+}
+
+/// What an operator does to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Run it now, with all attempts before it.
+    Retry,
+    /// Stop it, and give it up.
+    Cancel,
+    /// Take it out of the queue; its entity will be missing.
+    Discard,
+}
+
+impl Queue {
+    /// The queue behind a link.
+    pub fn new(link: Link) -> Self {
+        Self { link, script: Arc::new(Script::new(include_str!("../lua/queue.lua"))) }
+    }
+
+    /// The link.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Enqueues the jobs of a run; those that are there already are left as they are.
+    pub async fn push(&self, run: &RunJobs) -> Result<Pushed, LinkError> {
+        let numbers = [run.cap.to_string(), run.weight.to_string()];
+        let needs: Vec<String> = run.jobs.iter().map(|(_, needs)| needs.join(" ")).collect();
+        let mut args = vec![run.tenant.as_str(), run.run.as_str(), &numbers[0], &numbers[1]];
+        for ((entity, _), needs) in run.jobs.iter().zip(&needs) {
+            args.extend([entity.as_str(), needs]);
+        }
+        let (added, open) = get(self.call("push", &args).await?)?;
+        Ok(Pushed { added, open })
+    }
+
+    /// Claims a job for a worker. The same `token` again, after an answer that was lost, gets the same job.
+    pub async fn claim(&self, worker: &str, token: &str, lease: Duration) -> Result<Claim, LinkError> {
+        let answer = self.call("claim", &[worker, token, &ms(lease)]).await?;
+        let parts: Vec<Value> = get(answer)?;
+        if let [name, wait] = &parts[..]
+            && get::<String>(name.clone())?.is_empty()
+        {
+            return Ok(Claim::Nothing(Duration::from_millis(get(wait.clone())?)));
+        }
+        let (name, fence, attempts, mark, lost, _): (String, String, u32, u32, u32, u32) =
+            get(Value::Array(parts))?;
+        match name.parse() {
+            Ok(id) => Ok(Claim::Job(Claimed { id, fence, attempts, mark, lost })),
+            Err(error) => {
+                let why = format!("this release cannot read its name: {error}");
+                self.call("settle", &[&name, &fence, "dead", &why]).await?;
+                Ok(Claim::Unreadable(name))
+            }
+        }
+    }
+
+    /// Tells how a turn ended; `false` when the job was not the caller's any more.
+    pub async fn settle(&self, claimed: &Claimed, turn: &Turn) -> Result<bool, LinkError> {
+        let (id, mut numbers) = (claimed.id.to_string(), Vec::new());
+        let (how, words): (&str, Vec<&str>) = match turn {
+            Turn::Done => ("done", Vec::new()),
+            Turn::Dead(why) => ("dead", vec![why]),
+            Turn::Again => ("again", Vec::new()),
+            Turn::Back => ("first", Vec::new()),
+            Turn::Waiting { pause, why } => {
+                numbers.push(ms(*pause));
+                ("waiting", vec![&numbers[0], why])
+            }
+            Turn::Retry { pause, error, attempts, mark } => {
+                numbers.extend([ms(*pause), attempts.to_string(), mark.to_string()]);
+                ("retry", vec![&numbers[0], error, &numbers[1], &numbers[2]])
+            }
+            Turn::Reopen(entities) => {
+                numbers.push(entities.join(" "));
+                ("reopen", vec![&numbers[0]])
+            }
+        };
+        let args: Vec<&str> = [&*id, &*claimed.fence, how].into_iter().chain(words).collect();
+        Ok(get::<u8>(self.call("settle", &args).await?)? == 1)
+    }
+
+    /// Says how far a job that was lost before has come; one that gets on is not the one that takes workers down.
+    pub async fn opened(&self, claimed: &Claimed, events: u32) -> Result<(), LinkError> {
+        let (id, events) = (claimed.id.to_string(), events.to_string());
+        self.call("opened", &[&id, &claimed.fence, &events]).await.map(drop)
+    }
+
+    /// Renews the leases of a worker; also when it holds none, this shows that it is there.
+    ///
+    /// Returns what became of each job, and whether somebody waits for a place.
+    pub async fn renew(
+        &self,
+        worker: &str,
+        lease: Duration,
+        about: &str,
+        held: &[(String, String, String)],
+    ) -> Result<(Vec<Hold>, bool), LinkError> {
+        let lease = ms(lease);
+        let mut args = vec![worker, &lease, about];
+        for (id, fence, progress) in held {
+            args.extend([id.as_str(), fence, progress]);
+        }
+        let mut answers: Vec<u8> = get(self.call("renew", &args).await?)?;
+        let waited_for = answers.pop() == Some(1);
+        let hold = |answer| match answer {
+            1 => Hold::Kept,
+            2 => Hold::Cancelled,
+            _ => Hold::Lost,
+        };
+        Ok((answers.into_iter().map(hold).collect(), waited_for))
+    }
+
+    /// Takes a worker that stops out of the list.
+    pub async fn bye(&self, worker: &str) -> Result<(), LinkError> {
+        self.call("bye", &[worker]).await.map(drop)
+    }
+
+    /// Holds a tenant's jobs back; returns how many were parked at once.
+    pub async fn hold(&self, tenant: &Tenant, why: HeldFor) -> Result<u64, LinkError> {
+        get(self.call("hold", &[tenant.as_str(), why.name()]).await?)
+    }
+
+    /// Lets a tenant's jobs go on, if this is why they are held; whatever it is when `None`.
+    pub async fn free(&self, tenant: &Tenant, why: Option<HeldFor>) -> Result<bool, LinkError> {
+        let why = why.map_or("", HeldFor::name);
+        Ok(get::<u8>(self.call("free", &[tenant.as_str(), why]).await?)? == 1)
+    }
+
+    /// Does something to a job for an operator, if it is in the state they saw it in. `Err` says why it is not done.
+    pub async fn act(
+        &self,
+        action: Action,
+        id: &JobId,
+        who: &str,
+        seen: Option<JobState>,
+    ) -> Result<Result<(), String>, LinkError> {
+        let id = id.to_string();
+        let seen = seen.map_or("", JobState::name);
+        let said: String = get(self.call("act", &[action.name(), &id, who, seen]).await?)?;
+        Ok(if said == "ok" { Ok(()) } else { Err(said) })
+    }
+
+    /// Takes a run out of the queue; returns how many of its jobs were running and are told to stop.
+    pub async fn drop_run(&self, tenant: &Tenant, run: &RunId, who: &str) -> Result<u64, LinkError> {
+        get(self.call("drop", &[&format!("{tenant}/{run}"), who]).await?)
+    }
+
+    /// Does what is due by time alone, for when nobody claims.
+    pub async fn tend(&self) -> Result<(), LinkError> {
+        self.call("tend", &[]).await.map(drop)
+    }
+
+    async fn call(&self, op: &str, args: &[&str]) -> Result<Value, LinkError> {
+        // The second argument is the time; Redis's own, always, but for tests of the script.
+        let args: Vec<&[u8]> = [op, ""].iter().chain(args).map(|arg| arg.as_bytes()).collect();
+        self.link.run(&self.script, &args).await
+    }
+}
+
+/// Asks again for as long as Redis is away; `None` when told to stop, or when the answer makes no sense.
+pub(crate) async fn insist<T, F>(stop: &CancellationToken, mut ask: impl FnMut() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, LinkError>>,
+{
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let error = tokio::select! {
+            answer = ask() => match answer {
+                Ok(answer) => return Some(answer),
+                Err(error) => error,
+            },
+            () = stop.cancelled() => return None,
+        };
+        // What does not pass by itself an operator mends while we run: a password, a right, room.
+        if pause >= Duration::from_secs(1) {
+            tracing::warn!("{error}; asking again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return None,
+        }
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+pub(crate) fn get<T: redis::FromRedisValue>(value: Value) -> Result<T, LinkError> {
+    redis::from_redis_value(value).map_err(|error| LinkError::Odd(error.into()))
+}
+
+impl JobState {
+    /// All of them, in the order that people want to see them.
+    pub const ALL: [Self; 7] =
+        [Self::Running, Self::Queued, Self::Waiting, Self::Retry, Self::Parked, Self::Dead, Self::Done];
+
+    /// Its name in Redis and in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Retry => "retry",
+            Self::Parked => "parked",
+            Self::Dead => "dead",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl FromStr for JobState {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|state| state.name() == text);
+        known.ok_or_else(|| format!("it is one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl HeldFor {
+    /// Its name in Redis.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Paused => "paused",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+impl Action {
+    /// Its name in Redis and in the audit list.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.tenant, self.run, self.entity)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = BadJobId;
+
+    fn from_str(text: &str) -> Result<Self, BadJobId> {
+        let bad = || BadJobId(text.to_owned());
+        let mut parts = text.split('/');
+        let (Some(tenant), Some(run), Some(entity), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(bad());
+        };
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if entity.is_empty() || !entity.chars().all(plain) {
+            return Err(bad());
+        }
+        Ok(Self {
+            tenant: tenant.parse().map_err(|_| bad())?,
+            run: run.parse().map_err(|_| bad())?,
+            entity: entity.to_owned(),
+        })
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,563 @@
+//! What the queue looks like, for people: counts, lists, one job, and why it is not running.
+//!
+//! Nothing here is one moment's truth of the whole queue: lists are read in pages while work goes on.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::ATTEMPTS_MAX;
+use fermata_core::names::{RunId, Tenant};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{JobId, JobState, Queue, SEAL};
+use crate::link::LinkError;
+
+/// Jobs whose particulars are asked for at once.
+const PAGE: usize = 500;
+/// Lines of the audit list that are read at once.
+const AUDIT_LINES: isize = 1000;
+
+/// Which jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this tenant.
+    pub tenant: Option<Tenant>,
+    /// Of this run.
+    pub run: Option<RunId>,
+    /// Of this entity.
+    pub entity: Option<String>,
+    /// In this state.
+    pub state: Option<JobState>,
+    /// With this in their error, whatever the case of its letters.
+    pub error: Option<String>,
+}
+
+/// A job as people see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobView {
+    /// Its name.
+    pub id: JobId,
+    /// Whose.
+    pub tenant: Tenant,
+    /// Of which run.
+    pub run: RunId,
+    /// Which entity, or `seal`.
+    pub entity: String,
+    /// Its state.
+    pub state: JobState,
+    /// The attempt under way, or the next one; a dead job's last.
+    pub attempt: u32,
+    /// Attempts before it is given up.
+    pub attempts_max: u32,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// When it is looked at again, where that is known.
+    pub next_at: Option<Timestamp>,
+    /// Who is at it.
+    pub worker: Option<String>,
+    /// Since when it is in this state.
+    pub since: Option<Timestamp>,
+    /// Entities that it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waits_for: Vec<String>,
+    /// What it waits for otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Workers that it was lost with, since it last got on.
+    pub lost: u32,
+    /// Pages and records so far, as its worker last said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressView {
+    /// Events of its log.
+    pub events: u32,
+    /// Records kept.
+    pub records: u64,
+    /// Requests made.
+    pub requests: u64,
+}
+
+/// How many jobs are in each state.
+pub type Counts = BTreeMap<JobState, u64>;
+
+/// The queue as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct QueueView {
+    /// Jobs by state.
+    pub jobs: Counts,
+    /// Who paused it, if it is paused.
+    pub paused: Option<String>,
+    /// When the job that waits longest for its turn was enqueued.
+    pub oldest: Option<Timestamp>,
+    /// Tenants that are held back, and why.
+    pub held: BTreeMap<Tenant, String>,
+    /// Tenants whose turn will come.
+    pub tenants_ready: u64,
+    /// Tenants that Tempo asked to wait.
+    pub tenants_cooling: u64,
+    /// The workers.
+    pub workers: Vec<WorkerView>,
+    /// What happened since Redis was last emptied: enqueued, done, dead, retried, recovered, poisoned.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorkerView {
+    /// Its name: host, process, and a random tail.
+    pub name: String,
+    /// The release that it runs.
+    pub version: String,
+    /// Jobs that it works on at once.
+    pub places: u32,
+    /// Of them, those at work.
+    pub busy: u32,
+    /// Whether it takes no new jobs.
+    pub stopping: bool,
+    /// When it was last heard of.
+    pub seen: Timestamp,
+}
+
+/// What a worker says of itself, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) version: String,
+    pub(crate) places: u32,
+    pub(crate) busy: u32,
+    pub(crate) stopping: bool,
+}
+
+/// A tenant's place in the queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TenantView {
+    /// Why its jobs are held back, if they are.
+    pub held: Option<String>,
+    /// Jobs at work.
+    pub busy: u32,
+    /// The most that may be.
+    pub cap: Option<u32>,
+    /// Until when Tempo asked to be left alone.
+    pub cooling: Option<Timestamp>,
+    /// Jobs that wait for the tenant's turn.
+    pub ready: u64,
+}
+
+/// A run as the queue knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunView {
+    /// Entities of which nothing more will come, though they may not have been read: dead or discarded, and why.
+    pub given_up: BTreeMap<String, String>,
+    /// Entities that the queue knows of at all, the seal included.
+    pub known: BTreeMap<String, bool>,
+}
+
+/// Something that an operator did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who: the user and the machine.
+    pub who: String,
+    /// What: `retry`, `cancel`, `discard`, `pause`, `resume`, `abandon`.
+    pub action: String,
+    /// To what: a job, a tenant, a run, or the filter of many.
+    pub target: String,
+    /// How many were meant.
+    pub count: u64,
+    /// Why, if they said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Queue {
+    /// Jobs by state.
+    pub async fn counts(&self) -> Result<Counts, LinkError> {
+        let mut ask = redis::pipe();
+        for state in JobState::ALL {
+            ask.cmd("ZCARD").arg(self.key(state.name()));
+        }
+        let counts: Vec<u64> = self.link.ask_all(&ask).await?;
+        Ok(JobState::ALL.into_iter().zip(counts).collect())
+    }
+
+    /// The queue as a whole.
+    pub async fn view(&self) -> Result<QueueView, LinkError> {
+        let jobs = self.counts().await?;
+        let mut ask = redis::pipe();
+        ask.cmd("GET").arg(self.key("paused"));
+        ask.cmd("ZRANGE").arg(self.key("queued")).arg(0).arg(0).arg("WITHSCORES");
+        ask.cmd("ZRANGE").arg(self.key("held")).arg(0).arg(-1);
+        ask.cmd("ZCARD").arg(self.key("ring"));
+        ask.cmd("ZCARD").arg(self.key("cooling"));
+        ask.cmd("HGETALL").arg(self.key("counters"));
+        type Answer = (Option<String>, Vec<(String, f64)>, Vec<String>, u64, u64, BTreeMap<String, u64>);
+        let (paused, oldest, tenants, tenants_ready, tenants_cooling, counters): Answer =
+            self.link.ask_all(&ask).await?;
+        let mut held = BTreeMap::new();
+        for tenant in tenants.iter().filter_map(|tenant| tenant.parse::<Tenant>().ok()) {
+            if let Some(why) = self.tenant(&tenant).await?.held {
+                held.insert(tenant, why);
+            }
+        }
+        let oldest = oldest.first().and_then(|(_, since)| moment(*since));
+        let workers = self.workers().await?;
+        Ok(QueueView { jobs, paused, oldest, held, tenants_ready, tenants_cooling, workers, counters })
+    }
+
+    /// The workers that were heard of in the last minute.
+    pub async fn workers(&self) -> Result<Vec<WorkerView>, LinkError> {
+        let mut ask = redis::pipe();
+        ask.cmd("ZRANGE").arg(self.key("beats")).arg(0).arg(-1).arg("WITHSCORES");
+        ask.cmd("HGETALL").arg(self.key("workers"));
+        let (beats, about): (Vec<(String, f64)>, HashMap<String, String>) = self.link.ask_all(&ask).await?;
+        let mut workers: Vec<_> = beats
+            .into_iter()
+            .filter_map(|(name, beat)| {
+                let about: About = serde_json::from_str(about.get(&name)?).ok()?;
+                let About { version, places, busy, stopping } = about;
+                Some(WorkerView { name, version, places, busy, stopping, seen: moment(beat)? })
+            })
+            .collect();
+        workers.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(workers)
+    }
+
+    /// A tenant's place in the queue.
+    pub async fn tenant(&self, tenant: &Tenant) -> Result<TenantView, LinkError> {
+        let mut ask = redis::pipe();
+        ask.cmd("HMGET").arg(self.key(&format!("tenant:{tenant}"))).arg(&["held", "busy", "cap"]);
+        ask.cmd("GET").arg(self.key(&format!("cool:{tenant}")));
+        ask.cmd("LLEN").arg(self.key(&format!("ready:{tenant}")));
+        let ((held, busy, cap), cooling, ready): (
+            (Option<String>, Option<u32>, Option<u32>),
+            Option<f64>,
+            u64,
+        ) = self.link.ask_all(&ask).await?;
+        Ok(TenantView { held, busy: busy.unwrap_or(0), cap, cooling: cooling.and_then(moment), ready })
+    }
+
+    /// The tenants that are held back.
+    pub async fn held(&self) -> Result<Vec<Tenant>, LinkError> {
+        let names: Vec<String> =
+            self.link.ask(redis::cmd("ZRANGE").arg(self.key("held")).arg(0).arg(-1)).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What the queue knows of a run; nothing where it knows no such run.
+    pub async fn run(&self, tenant: &Tenant, run: &RunId) -> Result<Option<RunView>, LinkError> {
+        let fields: BTreeMap<String, String> =
+            self.link.ask(redis::cmd("HGETALL").arg(self.key(&format!("run:{tenant}/{run}")))).await?;
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let mut view = RunView::default();
+        for (entity, how) in fields.into_iter().filter(|(name, _)| !name.starts_with(['#', '>'])) {
+            if how == "dead" {
+                let id = JobId { tenant: tenant.clone(), run: run.clone(), entity: entity.clone() };
+                let why = self.job(&id).await?.and_then(|job| job.error);
+                view.given_up.insert(entity.clone(), why.unwrap_or_else(|| "it was given up".to_owned()));
+            } else if let Some(why) = how.strip_prefix("gone ") {
+                view.given_up.insert(entity.clone(), why.to_owned());
+            }
+            view.known.insert(entity, !how.is_empty());
+        }
+        Ok(Some(view))
+    }
+
+    /// One job.
+    pub async fn job(&self, id: &JobId) -> Result<Option<JobView>, LinkError> {
+        Ok(self.particulars(&[id.to_string()]).await?.into_iter().next().flatten())
+    }
+
+    /// The jobs that match, at most so many, and how many match in all.
+    pub async fn list(&self, filter: &Filter, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
+        let ids = match (&filter.tenant, &filter.run) {
+            (Some(tenant), Some(run)) => self.ids_of_run(&format!("{tenant}/{run}")).await?,
+            (Some(tenant), None) => self.ids_of(tenant).await?,
+            _ => {
+                let of_all = filter.entity.is_none() && filter.error.is_none() && filter.run.is_none();
+                return if of_all {
+                    self.first(filter.state, most).await
+                } else {
+                    self.search(filter, most).await
+                };
+            }
+        };
+        let mut found = Vec::new();
+        for page in ids.chunks(PAGE) {
+            found.extend(self.particulars(page).await?.into_iter().flatten().filter(|job| filter.takes(job)));
+        }
+        let total = found.len() as u64;
+        found.truncate(most);
+        Ok((found, total))
+    }
+
+    /// Why a job is not running, in a sentence.
+    pub async fn why(&self, job: &JobView) -> Result<String, LinkError> {
+        let tenant = &job.tenant;
+        let error = job.error.as_deref().unwrap_or("no reason was given");
+        Ok(match job.state {
+            JobState::Running => format!("it is running, on {}", job.worker.as_deref().unwrap_or("a worker")),
+            JobState::Done => "it is done".to_owned(),
+            JobState::Dead => {
+                format!("it was given up: {error}; `fermata jobs retry {}` tries it again", job.id)
+            }
+            JobState::Retry => {
+                let failed = job.attempt.saturating_sub(1);
+                format!(
+                    "attempt {failed} of {} failed ({error}); it is tried again {}",
+                    job.attempts_max,
+                    at(job.next_at)
+                )
+            }
+            JobState::Waiting if !job.waits_for.is_empty() => {
+                format!("it is read per key of {}, which must end first", job.waits_for.join(" and "))
+            }
+            JobState::Waiting if job.entity == SEAL => {
+                "jobs of its run that had not ended go on first".to_owned()
+            }
+            JobState::Waiting => {
+                format!(
+                    "{}; it goes on {}",
+                    job.why.as_deref().unwrap_or("it waits for the quota"),
+                    at(job.next_at)
+                )
+            }
+            JobState::Parked => match self.tenant(tenant).await?.held.as_deref() {
+                Some("token") => {
+                    format!(
+                        "Tempo refused the token of {tenant}; store a new one: `fermata token set {tenant}`"
+                    )
+                }
+                Some("paused") => {
+                    format!("{tenant} is paused; `fermata tenant resume {tenant}` lets it go on")
+                }
+                _ => format!("{tenant} is held back; `fermata queue resume --tenant {tenant}` lets it go on"),
+            },
+            JobState::Queued => self.why_queued(tenant).await?,
+        })
+    }
+
+    async fn why_queued(&self, tenant: &Tenant) -> Result<String, LinkError> {
+        let queue = self.view().await?;
+        let place = self.tenant(tenant).await?;
+        if let Some(who) = queue.paused {
+            return Ok(format!("the queue was paused by {who}; `fermata queue resume` lets it go on"));
+        }
+        if queue.workers.is_empty() {
+            return Ok("no worker is running; `fermata worker` starts one".to_owned());
+        }
+        if let Some(until) = place.cooling {
+            return Ok(format!(
+                "Tempo asked to wait with requests of {tenant}; its turn comes {}",
+                at(Some(until))
+            ));
+        }
+        if place.cap.is_some_and(|cap| place.busy >= cap) {
+            let busy = place.busy;
+            return Ok(format!("{busy} jobs of {tenant} are running, which is as many as its quota feeds"));
+        }
+        let places: u32 = queue.workers.iter().map(|worker| worker.places).sum();
+        let busy: u32 = queue.workers.iter().map(|worker| worker.busy).sum();
+        let (ready, tenants) = (place.ready, queue.tenants_ready);
+        Ok(format!(
+            "it waits for a place: {busy} of {places} are taken, {tenants} tenants take turns, and {ready} jobs of {tenant} are in line"
+        ))
+    }
+
+    /// Writes a line into the list of what operators did; before it is done.
+    pub async fn audit(&self, entry: &AuditEntry) -> Result<(), LinkError> {
+        let line = serde_json::to_string(entry).expect("an entry has only text keys");
+        tracing::info!(
+            who = entry.who,
+            action = entry.action,
+            target = entry.target,
+            count = entry.count,
+            "audit"
+        );
+        self.call("audit", &[&line]).await.map(drop)
+    }
+
+    /// What operators did, newest first.
+    pub async fn audited(&self) -> Result<Vec<AuditEntry>, LinkError> {
+        let lines: Vec<String> =
+            self.link.ask(redis::cmd("LRANGE").arg(self.key("audit")).arg(0).arg(AUDIT_LINES - 1)).await?;
+        Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Holds the whole queue back: what runs goes on to the end of its slice, nothing new is begun.
+    pub async fn pause(&self, who: &str) -> Result<(), LinkError> {
+        self.link.ask(redis::cmd("SET").arg(self.key("paused")).arg(who)).await
+    }
+
+    /// Lets the queue go on; `false` if it was not paused.
+    pub async fn resume(&self) -> Result<bool, LinkError> {
+        self.link.ask(redis::cmd("DEL").arg(self.key("paused"))).await
+    }
+
+    /// Takes a name for a while, if nobody has it: so of many schedulers one enqueues what is due.
+    pub(crate) async fn take(&self, name: &str, who: &str, seconds: u64) -> Result<bool, LinkError> {
+        let key = self.key(name);
+        let taken: Option<String> =
+            self.link.ask(redis::cmd("SET").arg(key).arg(who).arg("NX").arg("EX").arg(seconds)).await?;
+        Ok(taken.is_some())
+    }
+
+    /// Keeps a name that was taken for longer.
+    pub(crate) async fn keep(&self, name: &str, seconds: u64) -> Result<(), LinkError> {
+        self.link.ask(redis::cmd("EXPIRE").arg(self.key(name)).arg(seconds)).await
+    }
+
+    /// Gives a name back.
+    pub(crate) async fn give_back(&self, name: &str) -> Result<(), LinkError> {
+        self.link.ask(redis::cmd("DEL").arg(self.key(name))).await
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.link.prefix())
+    }
+
+    /// All jobs of a state, or of all states, as far as they are wanted.
+    async fn first(&self, state: Option<JobState>, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
+        let counts = self.counts().await?;
+        let states = JobState::ALL.into_iter().filter(|known| state.is_none_or(|state| state == *known));
+        let (mut found, mut total) = (Vec::new(), 0);
+        for state in states {
+            total += counts[&state];
+            let mut from = 0;
+            while found.len() < most {
+                let page = (most - found.len()).min(PAGE);
+                let ids = self.ids_in(state, from, page).await?;
+                from += ids.len();
+                let last = ids.len() < page;
+                found.extend(self.particulars(&ids).await?.into_iter().flatten());
+                if last {
+                    break;
+                }
+            }
+        }
+        Ok((found, total))
+    }
+
+    /// Goes through a state, or all states, for what the filter takes.
+    async fn search(&self, filter: &Filter, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
+        let (mut found, mut total) = (Vec::new(), 0);
+        for state in
+            JobState::ALL.into_iter().filter(|known| filter.state.is_none_or(|state| state == *known))
+        {
+            let mut from = 0;
+            loop {
+                let ids = self.ids_in(state, from, PAGE).await?;
+                from += ids.len();
+                for job in self.particulars(&ids).await?.into_iter().flatten().filter(|job| filter.takes(job))
+                {
+                    total += 1;
+                    if found.len() < most {
+                        found.push(job);
+                    }
+                }
+                if ids.len() < PAGE {
+                    break;
+                }
+            }
+        }
+        Ok((found, total))
+    }
+
+    async fn ids_in(&self, state: JobState, from: usize, count: usize) -> Result<Vec<String>, LinkError> {
+        let key = self.key(state.name());
+        self.link.ask(redis::cmd("ZRANGE").arg(key).arg(from).arg(from + count - 1)).await
+    }
+
+    async fn ids_of(&self, tenant: &Tenant) -> Result<Vec<String>, LinkError> {
+        let (from, to) = (format!("[{tenant}/"), format!("({tenant}0"));
+        let runs: Vec<String> =
+            self.link.ask(redis::cmd("ZRANGEBYLEX").arg(self.key("runs")).arg(from).arg(to)).await?;
+        let mut ids = Vec::new();
+        for run in runs {
+            ids.extend(self.ids_of_run(&run).await?);
+        }
+        // Dead letters outlive their runs.
+        let dead = self.ids_in(JobState::Dead, 0, 10_000).await?;
+        let prefix = format!("{tenant}/");
+        ids.extend(dead.into_iter().filter(|id| id.starts_with(&prefix)));
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    async fn ids_of_run(&self, run: &str) -> Result<Vec<String>, LinkError> {
+        let names: Vec<String> =
+            self.link.ask(redis::cmd("HKEYS").arg(self.key(&format!("run:{run}")))).await?;
+        let names = names.into_iter().filter(|name| !name.starts_with(['#', '>']));
+        Ok(names.map(|entity| format!("{run}/{entity}")).collect())
+    }
+
+    async fn particulars(&self, ids: &[String]) -> Result<Vec<Option<JobView>>, LinkError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut ask = redis::pipe();
+        for id in ids {
+            ask.cmd("HGETALL").arg(self.key(&format!("job:{id}")));
+        }
+        let all: Vec<HashMap<String, String>> = self.link.ask_all(&ask).await?;
+        Ok(ids.iter().zip(all).map(|(id, fields)| job_view(id, fields)).collect())
+    }
+}
+
+impl Filter {
+    /// Whether a job is meant.
+    pub fn takes(&self, job: &JobView) -> bool {
+        let error = |wanted: &String| {
+            let has = job.error.as_ref().or(job.why.as_ref());
+            has.is_some_and(|error| error.to_lowercase().contains(&wanted.to_lowercase()))
+        };
+        self.tenant.as_ref().is_none_or(|tenant| job.tenant == *tenant)
+            && self.run.as_ref().is_none_or(|run| job.run == *run)
+            && self.entity.as_ref().is_none_or(|entity| job.entity == *entity)
+            && self.state.is_none_or(|state| job.state == state)
+            && self.error.as_ref().is_none_or(error)
+    }
+}
+
+fn job_view(id: &str, mut fields: HashMap<String, String>) -> Option<JobView> {
+    let id: JobId = id.parse().ok()?;
+    let number = |name: &str| fields.get(name).and_then(|text| text.parse::<f64>().ok());
+    let (attempts, lost) = (number("attempts").unwrap_or(0.0), number("lost").unwrap_or(0.0));
+    let (next_at, since) = (number("next").and_then(moment), number("since").and_then(moment));
+    let state: JobState = fields.get("state")?.parse().ok()?;
+    let needs = fields.remove("needs").unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of attempts")]
+    let (attempts, lost) = (attempts as u32, lost as u32);
+    Some(JobView {
+        tenant: id.tenant.clone(),
+        run: id.run.clone(),
+        entity: id.entity.clone(),
+        state,
+        attempt: (attempts + 1).min(ATTEMPTS_MAX),
+        attempts_max: ATTEMPTS_MAX,
+        error: fields.remove("error"),
+        next_at,
+        worker: fields.remove("worker"),
+        since,
+        waits_for: needs.split_whitespace().map(str::to_owned).collect(),
+        why: fields.remove("why"),
+        lost,
+        progress: fields.get("progress").and_then(|text| serde_json::from_str(text).ok()),
+        id,
+    })
+}
+
+fn moment(ms: f64) -> Option<Timestamp> {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this age are far below 2^53")]
+    Timestamp::from_millisecond(ms as i64).ok()
+}
+
+fn at(moment: Option<Timestamp>) -> String {
+    moment.map_or_else(|| "soon".to_owned(), |moment| format!("at {}", moment.strftime("%H:%M:%SZ")))
+}

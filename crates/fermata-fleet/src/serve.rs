@@ -1,0 +1,78 @@
+//! A worker's frame: apalis runs the handler, the lease layer settles what it comes back with.
+
+use std::time::Duration;
+
+use apalis::prelude::{Monitor, ParallelizeExt, WorkerBuilder, WorkerBuilderExt};
+use apalis_core::error::BoxDynError;
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::{FleetBackend, Held, Leases};
+use crate::queue::{Queue, Turn};
+
+/// How long a lease lasts without a sign of life.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How a worker serves.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Its name, unique to this start of this process.
+    pub name: String,
+    /// Jobs that it works on at once.
+    pub places: usize,
+    /// How long a lease lasts without a sign of life; renewed at a third of it.
+    pub lease: Duration,
+}
+
+/// A worker that ended though nobody told it to.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker broke down")]
+pub struct BrokeDown(#[source] apalis::prelude::MonitorError);
+
+/// Claims jobs and hands them to `handler`, until `drain` is cancelled and every handler has come back.
+pub async fn serve<H, F>(
+    queue: Queue,
+    options: &ServeOptions,
+    drain: &CancellationToken,
+    handler: H,
+) -> Result<(), BrokeDown>
+where
+    H: Fn(Held) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Turn> + Send + 'static,
+{
+    let (name, places) = (options.name.clone(), options.places.max(1));
+    let leases = Leases::new(queue, name.clone(), places, options.lease, drain.child_token());
+    let end = CancellationToken::new();
+    let heart = tokio::spawn({
+        let (leases, end) = (leases.clone(), end.clone());
+        async move { leases.beat(end).await }
+    });
+    let ears = tokio::spawn({
+        let (leases, end) = (leases.clone(), end.clone());
+        async move { leases.listen(end).await }
+    });
+    let monitor = Monitor::new().register(move |_| {
+        let handler = handler.clone();
+        WorkerBuilder::new(name.as_str())
+            .backend(FleetBackend::new(leases.clone()))
+            .concurrency(places)
+            // A task for each: one that computes does not hold up the others.
+            .parallelize(tokio::spawn)
+            .catch_panic()
+            .build(move |held: Held| {
+                let turn = handler(held);
+                async move { Ok::<Turn, BoxDynError>(turn.await) }
+            })
+    });
+    let context = monitor.context();
+    let asked = drain.clone();
+    let door = tokio::spawn(async move {
+        asked.cancelled().await;
+        // Only fails when it has shut down already.
+        let _ = context.shutdown();
+    });
+    let ended = monitor.run().await;
+    door.abort();
+    end.cancel();
+    let _ = futures::future::join(heart, ears).await;
+    ended.map_err(BrokeDown)
+}
