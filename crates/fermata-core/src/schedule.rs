@@ -8,7 +8,8 @@
 //! - **Hours that are named are times of day.** One that is skipped is due at the first moment after the gap,
 //!   once however many it skips; one that comes twice is due the first time. No day goes without its run.
 //! - **Hours that begin with `*` are elapsed time.** Due is each moment at which the clock shows such a time: in an
-//!   hour that comes twice each time, in one that is skipped never. `15 * * * *` is due every 60 minutes.
+//!   hour that comes twice each time, in one that is skipped never. `15 * * * *` is due every 60 minutes, also where an hour
+//!   is skipped.
 //!
 //! Cron itself also takes `*/30 2 * * *` for elapsed time, and so leaves it out when 02:00 is skipped. Here it is
 //! named by its hour and runs at 03:00: a backup that is missing weighs more than one at an odd time.
@@ -53,12 +54,10 @@ pub enum ScheduleError {
         count: usize,
     },
     /// A field that cannot be read.
-    #[error("the {field}, {text:?}: {why}")]
+    #[error("{field}: {why}")]
     Field {
         /// Which field, in words.
         field: &'static str,
-        /// What it holds.
-        text: String,
         /// What is wrong with it and what would be right.
         why: String,
     },

@@ -3,6 +3,7 @@
 //! Settings are a sequence of whole documents, each written once; the newest counts.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::names::Tenant;
 pub const BASE_URL: &str = "https://api.tempo.io";
 /// Tempo's knowledge base: "5 requests/second" for a token, an OAuth application and an address alike.
 pub const RATE: f64 = 5.0;
+/// How large a tenant's share of the workers may be: above it the others would hardly be served.
+pub const WEIGHTS: RangeInclusive<u32> = 1..=100;
 
 /// The settings of one tenant, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,12 +37,15 @@ pub struct Settings {
     pub base_url: String,
     /// Requests per second.
     pub rate: f64,
-    /// When to back up, as a cron expression.
+    /// When to back up, for [`Schedule::parse`](crate::schedule::Schedule::parse).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
     /// The IANA time zone of `schedule`; UTC without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// How large its share of the workers is beside other tenants', one of [`WEIGHTS`]; 1 unless set.
+    #[serde(default = "usual_weight", skip_serializing_if = "is_usual_weight")]
+    pub weight: u32,
     /// Which snapshots to keep, as given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
@@ -88,6 +94,7 @@ impl Settings {
             rate: RATE,
             schedule: None,
             time_zone: None,
+            weight: usual_weight(),
             keep: None,
             without: BTreeSet::new(),
             paused: false,
@@ -103,5 +110,30 @@ impl Token {
         let today = now.to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
         let span = today.until((jiff::Unit::Day, self.expires?)).ok()?;
         Some(span.get_days())
+    }
+}
+
+fn usual_weight() -> u32 {
+    *WEIGHTS.start()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_usual_weight(weight: &u32) -> bool {
+    *weight == usual_weight()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_stored_where_it_is_unusual() {
+        let mut settings = Settings::new("acme".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        for (weight, stored) in [(1, None), (7, Some(7))] {
+            settings.weight = weight;
+            let document = serde_json::to_value(&settings).unwrap();
+            assert_eq!(document.get("weight").and_then(serde_json::Value::as_u64), stored);
+            assert_eq!(serde_json::from_value::<Settings>(document).unwrap(), settings);
+        }
     }
 }

@@ -136,11 +136,7 @@ impl Field {
     fn bits(&self, text: &str) -> Result<u64, ScheduleError> {
         let mut bits = 0;
         for part in text.split(',') {
-            bits |= self.part(part).map_err(|why| ScheduleError::Field {
-                field: self.name,
-                text: text.to_owned(),
-                why,
-            })?;
+            bits |= self.part(part).map_err(|why| ScheduleError::Field { field: self.name, why })?;
         }
         Ok(bits)
     }

@@ -123,6 +123,9 @@ fn hours_of_a_star_are_elapsed_time() {
     let autumn = ["2026-10-25 02:15 +02:00", "2026-10-25 02:15 +01:00", "2026-10-25 03:15 +01:00"];
     berlin("15 * * * *", "2026-10-24T23:30:00Z", &autumn);
     berlin("59 * * * *", "2026-03-29T00:58:59Z", &["2026-03-29 01:59 +01:00", "2026-03-29 03:59 +02:00"]);
+    // What the clock would have shown, had it not been put back.
+    let new_york = ["2026-11-01 02:00 -05:00", "2026-11-01 04:00 -05:00"];
+    check("0 */2 * * *", "America/New_York", "2026-11-01T04:30:00Z", &new_york);
     let lord_howe = ["2026-10-04 01:15 +10:30", "2026-10-04 03:15 +11:00"];
     check("15 * * * *", "Australia/Lord_Howe", "2026-10-03T14:30:00Z", &lord_howe);
     let lord_howe = ["2026-04-05 01:45 +11:00", "2026-04-05 01:45 +10:30", "2026-04-05 02:45 +10:30"];
@@ -158,31 +161,28 @@ fn mistakes_are_one_clear_line() {
         "@reboot",
         "\"@reboot\" is not known; there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually, and five fields, like \"30 2 * * *\"",
     );
-    check("60 * * * *", "the minute, \"60\": \"60\" is none of 0-59");
-    check("0 24 * * *", "the hour, \"24\": \"24\" is none of 0-23");
-    check("0 0 0 * *", "the day of month, \"0\": \"0\" is none of 1-31");
-    check("0 0 1 janu *", "the month, \"janu\": \"janu\" is none of 1-12 or jan-dec");
-    check("0 0 * * 8", "the day of week, \"8\": \"8\" is none of 0-7 or sun-sat");
-    check("0 0 L * *", "the day of month, \"L\": \"L\" is none of 1-31; L, W, # and ? are not known here");
-    check(
-        "0 0 15w * *",
-        "the day of month, \"15w\": \"15w\" is none of 1-31; L, W, # and ? are not known here",
-    );
-    check("0 0 ? * 1", "the day of month, \"?\": \"?\" is none of 1-31; L, W, # and ? are not known here");
+    check("60 * * * *", "minute: \"60\" is none of 0-59");
+    check("0 24 * * *", "hour: \"24\" is none of 0-23");
+    check("0 0 0 * *", "day of month: \"0\" is none of 1-31");
+    check("0 0 1 janu *", "month: \"janu\" is none of 1-12 or jan-dec");
+    check("0 0 * * 8", "day of week: \"8\" is none of 0-7 or sun-sat");
+    check("0 0 L * *", "day of month: \"L\" is none of 1-31; L, W, # and ? are not known here");
+    check("0 0 15w * *", "day of month: \"15w\" is none of 1-31; L, W, # and ? are not known here");
+    check("0 0 ? * 1", "day of month: \"?\" is none of 1-31; L, W, # and ? are not known here");
     check(
         "0 0 * * wed#2",
-        "the day of week, \"wed#2\": \"wed#2\" is none of 0-7 or sun-sat; L, W, # and ? are not known here",
+        "day of week: \"wed#2\" is none of 0-7 or sun-sat; L, W, # and ? are not known here",
     );
-    check("1,,2 * * * *", "the minute, \"1,,2\": \"\" is none of 0-59");
-    check("-5 * * * *", "the minute, \"-5\": \"\" is none of 0-59");
-    check("+5 * * * *", "the minute, \"+5\": \"+5\" is none of 0-59");
-    check("0 22-2 * * *", "the hour, \"22-2\": 22-2 runs backwards; give 22-23,0-2");
-    check("0 0 * nov-feb *", "the month, \"nov-feb\": 11-2 runs backwards; give 11-12,1-2");
-    check("0 0 * * fri-mon", "the day of week, \"fri-mon\": 5-1 runs backwards; give 5-6,0-1");
-    check("5/15 * * * *", "the minute, \"5/15\": a step needs a range, like 5-59/15 or */15");
-    check("*/0 * * * *", "the minute, \"*/0\": \"0\" is no step; give a number from 1, like */15");
-    check("*/ * * * *", "the minute, \"*/\": \"\" is no step; give a number from 1, like */15");
-    check("*/90 * * * *", "the minute, \"*/90\": a step of 90 is longer than 0-59 and meets only 0; give 0");
+    check("1,,2 * * * *", "minute: \"\" is none of 0-59");
+    check("-5 * * * *", "minute: \"\" is none of 0-59");
+    check("+5 * * * *", "minute: \"+5\" is none of 0-59");
+    check("0 22-2 * * *", "hour: 22-2 runs backwards; give 22-23,0-2");
+    check("0 0 * nov-feb *", "month: 11-2 runs backwards; give 11-12,1-2");
+    check("0 0 * * fri-mon", "day of week: 5-1 runs backwards; give 5-6,0-1");
+    check("5/15 * * * *", "minute: a step needs a range, like 5-59/15 or */15");
+    check("*/0 * * * *", "minute: \"0\" is no step; give a number from 1, like */15");
+    check("*/ * * * *", "minute: \"\" is no step; give a number from 1, like */15");
+    check("*/90 * * * *", "minute: a step of 90 is longer than 0-59 and meets only 0; give 0");
     let never = "never comes: the month has no such day; February ends with the 29th, and April, June, September and November with the 30th";
     check("0 0 30 2 *", &format!("\"0 0 30 2 *\" {never}"));
     check("0 0 31 2,4,6,9,11 *", &format!("\"0 0 31 2,4,6,9,11 *\" {never}"));
