@@ -140,25 +140,37 @@ fn what_tenants_say() {
     let stage = Stage::new().ready();
     let view = json!({
         "tenant": "text", "name": "text", "base_url": "text", "rate": "number", "schedule": "text",
-        "time_zone": "text", "keep": "text", "without": ["text"], "paused": "flag",
+        "time_zone": "text", "schedule_in_words": "text", "due_next": ["text"], "weight": "number",
+        "keep": "text", "without": ["text"], "paused": "flag",
         "token": {"fingerprint": "text", "stored": "text", "expires": "null", "refused": "null"},
         "last_snapshot": "null",
     });
     let mut one = view.clone();
     one["schema"] = json!("number");
     let set =
-        "tenant set acme --json --name ACME --schedule 30_2_*_*_* --time-zone Europe/Berlin --keep daily=7";
+        "tenant set acme --json --name ACME --schedule 30_2_*_*_* --time-zone europe/berlin --keep daily=7";
     let set = set.split(' ').map(|word| word.replace('_', " ")).collect::<Vec<_>>();
     let quoted = set.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
     let said = stage.shell(&format!("fermata {quoted} --without portfolios")).run().code(0).json();
     assert_eq!(shape_of(&said), one);
+    assert_eq!(said["schedule_in_words"], "every day at 02:30 Europe/Berlin");
+    assert_eq!(said["due_next"].as_array().map(Vec::len), Some(5));
     assert_eq!(stage.fermata("tenant show acme --json").run().code(0).json(), said);
+    let text = stage.fermata("tenant show acme").run().code(0).stdout;
+    let due = text.lines().filter(|line| line.contains(" 02:30 +0") || line.contains(" 03:00 +02")).count();
+    assert!(due == 5 && text.contains("every day at 02:30 Europe/Berlin (30 2 * * *)"), "{text}");
     let list = stage.fermata("tenant list --json").run().code(0).json();
     assert_eq!(shape_of(&list), json!({"schema": "number", "tenants": [view]}));
     for (command, paused) in [("pause", true), ("resume", false)] {
         let said = stage.fermata(&format!("tenant {command} acme --json")).run().code(0).json();
         assert_eq!(said["paused"], paused);
     }
+    let said = stage.fermata("tenant set acme --json --weight 3 --schedule none").run().code(0).json();
+    assert_eq!(said["weight"], 3);
+    for taken_back in ["schedule", "schedule_in_words"] {
+        assert_eq!(said[taken_back], Value::Null);
+    }
+    assert_eq!((&said["due_next"], &said["time_zone"]), (&json!([]), &json!("Europe/Berlin")));
     let said = stage.fermata("tenant remove acme --json").run().code(0).json();
     assert_eq!(said, json!({"schema": 1, "tenant": "acme", "snapshots": 0, "data": false, "done": false}));
     stage.fermata("tenant show acme").run().code(0);

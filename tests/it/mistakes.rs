@@ -56,6 +56,10 @@ fn names_and_values_that_make_no_sense_are_named() {
         ("tenant set acme --base-url http://api.tempo.io", "plain http is for this machine alone"),
         ("tenant set acme --base-url https://api.tempo.io/4/", "without its path"),
         ("tenant set acme --schedule daily", "five fields"),
+        ("tenant set acme --schedule @reboot", "--schedule: \"@reboot\" is not known; there are @hourly"),
+        ("tenant set acme --weight 0", "--weight: 0 is not between 1 and 100"),
+        ("tenant set acme --weight -1", "--weight: -1 is not between 1 and 100"),
+        ("tenant set acme --weight 101", "--weight: 101 is not between 1 and 100"),
         ("tenant set acme --time-zone Mars/Olympus", "Europe/Berlin"),
         ("tenant set acme --keep forever", "daily=7"),
         ("tenant set acme --without nope", "there is no entity \"nope\""),
@@ -84,6 +88,8 @@ fn names_and_values_that_make_no_sense_are_named() {
         assert_eq!(said.stdout, "", "{line}");
     }
     assert_eq!(stage.changed_since(&before), [""; 0], "nothing is stored");
+    let never = stage.shell("fermata tenant set acme --schedule '0 0 30 2 *'").run();
+    never.error(2, &["--schedule: \"0 0 30 2 *\" never comes"]);
     // All that is wrong with one tenant is said at once.
     let line = "tenant set acme --rate 0 --base-url x --schedule x --time-zone x --keep x --without x";
     let said = stage.fermata(line).run().code(2).stderr;

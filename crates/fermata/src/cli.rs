@@ -154,12 +154,16 @@ pub(crate) struct TenantSettings {
     /// Requests per second; Tempo allows 5
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) rate: Option<f64>,
-    /// When to back it up, for later releases: five fields of cron
+    /// When it is due: five fields of cron in its time zone, like "30 2 * * *", or @daily; "none" takes it back.
+    /// `fermata scheduler` or `fermata enqueue --due` carries it out
     #[arg(long, value_name = "CRON")]
     pub(crate) schedule: Option<String>,
-    /// The time zone of the schedule, like Europe/Berlin
+    /// The time zone of the schedule, like Europe/Berlin; UTC unless set
     #[arg(long, value_name = "TZ")]
     pub(crate) time_zone: Option<String>,
+    /// How large its share of the workers is beside other tenants: 1 (unless set) to 100
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) weight: Option<i64>,
     /// Snapshots to keep, for later releases: daily=7,weekly=5,monthly=12,yearly=3
     #[arg(long, value_name = "RULES")]
     pub(crate) keep: Option<String>,

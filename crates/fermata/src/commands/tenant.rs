@@ -1,7 +1,8 @@
 //! `fermata tenant`: the Jira sites that are backed up.
 
 use fermata_core::names::Tenant;
-use fermata_core::settings::Settings;
+use fermata_core::schedule::{Schedule, ScheduleError, time_zone};
+use fermata_core::settings::{Settings, WEIGHTS};
 use fermata_vault::Vault;
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -15,6 +16,10 @@ use crate::out::{Out, table};
 
 /// More than any site of Tempo's allows; above it a typing error is likelier.
 const RATE_MAX: f64 = 1_000.0;
+/// Enough to see how a schedule goes on.
+const DUE_TIMES: usize = 5;
+/// What takes a setting back.
+const NONE: &str = "none";
 
 /// A tenant as documents show it; of the token only what is not secret.
 #[derive(Debug, Serialize)]
@@ -25,6 +30,9 @@ pub(crate) struct View {
     rate: f64,
     schedule: Option<String>,
     time_zone: Option<String>,
+    schedule_in_words: Option<String>,
+    due_next: Vec<Timestamp>,
+    weight: u32,
     keep: Option<String>,
     without: Vec<String>,
     paused: bool,
@@ -54,10 +62,10 @@ pub(crate) async fn run(
             change(&mut settings, given)?;
             save(&vault, settings, out, now).await
         }
-        TenantCommand::List => list(&vault, out).await,
+        TenantCommand::List => list(&vault, out, now).await,
         TenantCommand::Show { tenant } => {
             let settings = super::settings(&vault, &tenant).await?;
-            show(&vault, &settings, out).await
+            show(&vault, &settings, out, now).await
         }
         TenantCommand::Pause { tenant } => hold(&vault, &tenant, true, out, now).await,
         TenantCommand::Resume { tenant } => hold(&vault, &tenant, false, out, now).await,
@@ -105,20 +113,30 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
         }
         None => {}
     }
-    if let Some(cron) = &given.schedule
-        && cron.split_whitespace().count() != 5
-    {
-        wrong.push(format!("--schedule: {cron:?} has not five fields, like \"30 2 * * *\""));
+    // Each by itself, so that a mistake in one hides none in the other.
+    if let Some(cron) = given.schedule.as_deref().filter(|cron| *cron != NONE) {
+        wrong.extend(Schedule::parse(cron, None).err().map(|error| format!("--schedule: {error}")));
     }
-    if let Some(zone) = &given.time_zone
-        && jiff::tz::TimeZone::get(zone).is_err()
-    {
-        wrong.push(format!("--time-zone: {zone:?} is not the name of a time zone, like Europe/Berlin"));
+    match given.time_zone.as_deref().map(time_zone) {
+        // As the database writes it.
+        Some(Ok(zone)) => settings.time_zone = zone.iana_name().map(str::to_owned),
+        Some(Err(error)) => wrong.push(format!("--time-zone: {error}")),
+        None => {}
+    }
+    if let Some(weight) = given.weight {
+        match u32::try_from(weight).ok().filter(|weight| WEIGHTS.contains(weight)) {
+            Some(weight) => settings.weight = weight,
+            None => wrong.push(format!(
+                "--weight: {weight} is not between {} and {}",
+                WEIGHTS.start(),
+                WEIGHTS.end()
+            )),
+        }
     }
     if let Some(keep) = &given.keep {
         wrong.extend(check_keep(keep).err());
     }
-    for entity in given.without.iter().filter(|name| name.as_str() != "none") {
+    for entity in given.without.iter().filter(|name| name.as_str() != NONE) {
         if fermata_core::catalogue::entity(entity).is_none() {
             wrong.push(format!(
                 "--without: there is no entity {entity:?}; `fermata token check` lists them all"
@@ -129,13 +147,12 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
         return Err(Usage(wrong.join("\n       ")));
     }
     settings.name = given.name.or(settings.name.take());
-    settings.schedule = given.schedule.or(settings.schedule.take());
-    settings.time_zone = given.time_zone.or(settings.time_zone.take());
+    settings.schedule = given.schedule.or(settings.schedule.take()).filter(|cron| cron != NONE);
     settings.keep = given.keep.or(settings.keep.take());
-    if given.without.iter().any(|name| name == "none") {
+    if given.without.iter().any(|name| name == NONE) {
         settings.without.clear();
     }
-    settings.without.extend(given.without.into_iter().filter(|name| name != "none"));
+    settings.without.extend(given.without.into_iter().filter(|name| name != NONE));
     Ok(())
 }
 
@@ -153,7 +170,7 @@ fn check_keep(keep: &str) -> Result<(), String> {
 
 async fn save(vault: &Vault, settings: Settings, out: Out, now: Timestamp) -> anyhow::Result<u8> {
     let settings = vault.save_settings(settings, now).await?;
-    show(vault, &settings, out).await
+    show(vault, &settings, out, now).await
 }
 
 async fn hold(vault: &Vault, tenant: &Tenant, paused: bool, out: Out, now: Timestamp) -> anyhow::Result<u8> {
@@ -211,7 +228,7 @@ async fn remove(
     Ok(exit::DONE)
 }
 
-async fn list(vault: &Vault, out: Out) -> anyhow::Result<u8> {
+async fn list(vault: &Vault, out: Out, now: Timestamp) -> anyhow::Result<u8> {
     #[derive(Serialize)]
     struct Document {
         schema: u32,
@@ -223,7 +240,7 @@ async fn list(vault: &Vault, out: Out) -> anyhow::Result<u8> {
         crate::out::error(&error.context(tenant));
     }
     for settings in all {
-        tenants.push(view(vault, &settings).await?);
+        tenants.push(view(vault, &settings, now).await?);
     }
     let document = Document { schema: fermata_core::FORMAT, tenants };
     out.result(&document, || {
@@ -246,14 +263,14 @@ async fn list(vault: &Vault, out: Out) -> anyhow::Result<u8> {
     Ok(exit::DONE)
 }
 
-async fn show(vault: &Vault, settings: &Settings, out: Out) -> anyhow::Result<u8> {
+async fn show(vault: &Vault, settings: &Settings, out: Out, now: Timestamp) -> anyhow::Result<u8> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: u32,
         #[serde(flatten)]
         view: &'a View,
     }
-    let view = view(vault, settings).await?;
+    let view = view(vault, settings, now).await?;
     out.result(&Document { schema: fermata_core::FORMAT, view: &view }, || {
         let or = |value: &Option<String>, none: &str| value.clone().unwrap_or_else(|| none.to_owned());
         let without = if view.without.is_empty() { "nothing".to_owned() } else { view.without.join(", ") };
@@ -262,8 +279,10 @@ async fn show(vault: &Vault, settings: &Settings, out: Out) -> anyhow::Result<u8
             ["name", &or(&view.name, "-")],
             ["base URL", &view.base_url],
             ["rate", &format!("{} requests per second", view.rate)],
-            ["schedule", &or(&view.schedule, "none (a fleet's scheduler would use it)")],
+            ["schedule", &schedule_in_words(settings)],
             ["time zone", &or(&view.time_zone, "UTC")],
+            ["due next", &due_next(settings, &view.due_next)],
+            ["weight", &view.weight.to_string()],
             ["keep", &or(&view.keep, "every snapshot")],
             ["left out", &without],
             ["state", if view.paused { "paused" } else { "active" }],
@@ -275,8 +294,35 @@ async fn show(vault: &Vault, settings: &Settings, out: Out) -> anyhow::Result<u8
     Ok(exit::DONE)
 }
 
-async fn view(vault: &Vault, settings: &Settings) -> anyhow::Result<View> {
+fn schedule(settings: &Settings) -> Option<Result<Schedule, ScheduleError>> {
+    let cron = settings.schedule.as_deref()?;
+    Some(Schedule::parse(cron, settings.time_zone.as_deref()))
+}
+
+fn schedule_in_words(settings: &Settings) -> String {
+    let cron = settings.schedule.as_deref().unwrap_or_default();
+    match schedule(settings) {
+        None => "none; it is backed up by hand".to_owned(),
+        Some(Ok(schedule)) if schedule.describe().contains(cron) => schedule.describe(),
+        Some(Ok(schedule)) => format!("{} ({cron})", schedule.describe()),
+        // From before schedules were checked.
+        Some(Err(error)) => format!("never: {error}"),
+    }
+}
+
+/// A line for each, on the clock of the schedule, which may be put forward or back in between.
+fn due_next(settings: &Settings, due: &[Timestamp]) -> String {
+    let Some(Ok(schedule)) = schedule(settings) else { return "never".to_owned() };
+    let lines = due.iter().map(|due| {
+        due.to_zoned_datetime(schedule.time_zone().clone()).strftime("%a %F %H:%M %:z").to_string()
+    });
+    lines.collect::<Vec<_>>().join(&format!("\n{:15}", ""))
+}
+
+async fn view(vault: &Vault, settings: &Settings, now: Timestamp) -> anyhow::Result<View> {
     let last = vault.snapshots(&settings.tenant).await?.pop();
+    let schedule = schedule(settings).and_then(Result::ok);
+    let due = std::iter::successors(Some(now), |due| schedule.as_ref()?.next_after(*due));
     Ok(View {
         tenant: settings.tenant.clone(),
         name: settings.name.clone(),
@@ -284,6 +330,9 @@ async fn view(vault: &Vault, settings: &Settings) -> anyhow::Result<View> {
         rate: settings.rate,
         schedule: settings.schedule.clone(),
         time_zone: settings.time_zone.clone(),
+        schedule_in_words: schedule.as_ref().map(Schedule::describe),
+        due_next: due.skip(1).take(DUE_TIMES).collect(),
+        weight: settings.weight,
         keep: settings.keep.clone(),
         without: settings.without.iter().cloned().collect(),
         paused: settings.paused,
@@ -303,5 +352,23 @@ fn token_state(token: Option<&TokenView>) -> String {
         Some(TokenView { fingerprint, refused: Some(_), .. }) => format!("{fingerprint}, refused by Tempo"),
         Some(TokenView { fingerprint, expires: Some(day), .. }) => format!("{fingerprint}, expires {day}"),
         Some(TokenView { fingerprint, .. }) => fingerprint.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_is_said_in_words() {
+        fn check(cron: Option<&str>, expect: &str) {
+            let mut settings = Settings::new("acme".parse().unwrap(), Timestamp::UNIX_EPOCH);
+            settings.schedule = cron.map(str::to_owned);
+            assert_eq!(schedule_in_words(&settings), expect);
+        }
+        check(None, "none; it is backed up by hand");
+        check(Some("@daily"), "every day at 00:00 UTC (@daily)");
+        check(Some("0 2 1 * mon"), "0 2 1 * mon UTC");
+        check(Some("0 2 * * x"), "never: day of week: \"x\" is none of 0-7 or sun-sat");
     }
 }
