@@ -145,6 +145,21 @@ pub struct Event {
     pub notes: Vec<Note>,
     /// Totals of the job, this event included.
     pub tally: Tally,
+    /// All that the events so far add up to, where a resume may begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub so_far: Option<SoFar>,
+}
+
+/// What a job's events add up to, this one included, besides where it goes on and its totals.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SoFar {
+    /// Closed chunks per layer (sweep, changes).
+    pub closed: [Vec<Chunk>; 2],
+    /// Records in no closed chunk per layer; their frames are in this event, all of them.
+    pub open: [Open; 2],
+    /// All notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// A chunk that closed.
@@ -250,6 +265,15 @@ pub enum IllegalEvent {
     },
 }
 
+/// A resume reads back to the last event that holds [all so far](SoFar): one of so many. Each of them repeats the ids
+/// of all records (a bit each) and at most a chunk's compressed records.
+const SO_FAR_EVERY: u32 = 32;
+
+/// Whether the event at this place holds all so far. One that ends the job does too, wherever it is.
+pub fn holds_all(seq: u32) -> bool {
+    (seq + 1).is_multiple_of(SO_FAR_EVERY)
+}
+
 /// The place of a layer in the arrays of this module.
 pub const fn slot(layer: LayerKind) -> usize {
     match layer {
@@ -304,6 +328,28 @@ impl State {
         } else {
             Err(IllegalEvent::Count(seq))
         }
+    }
+
+    /// The state after an event that holds all so far, without those before it; `None` for another event.
+    pub fn at(event: &Event) -> Option<Result<Self, IllegalEvent>> {
+        let SoFar { closed, open, notes } = event.so_far.clone()?;
+        let (cursor, outcome) = match &event.next {
+            Next::Page(cursor) => (cursor.clone(), None),
+            Next::End(outcome) => (Cursor::default(), Some(outcome.clone())),
+        };
+        let state = Self { events: event.seq + 1, cursor, outcome, closed, open, notes, tally: event.tally };
+        Some(if event.schema != crate::FORMAT {
+            Err(IllegalEvent::Format { seq: event.seq, schema: event.schema })
+        } else if state.kept() != (event.tally.records, event.tally.changes) {
+            Err(IllegalEvent::Count(event.seq))
+        } else {
+            Ok(state)
+        })
+    }
+
+    /// What an event that holds all so far says of this state, which is the one after it.
+    pub fn so_far(&self) -> SoFar {
+        SoFar { closed: self.closed.clone(), open: self.open, notes: self.notes.clone() }
     }
 
     /// Records in the sweep and in the changes, closed and open.

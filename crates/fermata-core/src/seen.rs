@@ -64,6 +64,11 @@ impl Seen {
         self.marks.extend(marks);
     }
 
+    /// Every mark that is remembered, in no order.
+    pub fn marks(&self) -> impl Iterator<Item = u64> {
+        self.marks.iter().copied()
+    }
+
     /// Every id read so far.
     pub fn ids(&self) -> &RoaringTreemap {
         &self.ids

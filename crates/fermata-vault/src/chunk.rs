@@ -103,6 +103,11 @@ impl OpenChunk {
         (self.unlogged, &self.frames[self.logged..])
     }
 
+    /// All of it, compressed.
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+
     pub(crate) fn mark_logged(&mut self) {
         self.logged = self.frames.len();
         self.unlogged = Open::default();

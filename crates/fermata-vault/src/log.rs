@@ -17,7 +17,9 @@ use fermata_core::FORMAT;
 use fermata_core::catalogue::{self, Key};
 use fermata_core::chain::{self, EventName, Link};
 use fermata_core::checkpoint::body::{Body, Keys};
-use fermata_core::checkpoint::{Closed, Event, Head, IllegalEvent, Next, Note, Open, State, Tally, slot};
+use fermata_core::checkpoint::{
+    Closed, Event, Head, IllegalEvent, Next, Note, Open, State, Tally, holds_all, slot,
+};
 use fermata_core::manifest::LayerKind;
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::seen::Seen;
@@ -197,11 +199,15 @@ impl Log {
     /// After an error nothing has changed here, and the event may or may not be stored: the same step
     /// may be appended again, or the log dropped and opened anew.
     pub async fn append(&mut self, step: Step) -> Result<(), VaultError> {
-        let (event, body) = self.event(step);
+        let (mut event, mut body) = self.event(step);
         let state = self.replay.state.clone().next(&event).map_err(VaultError::Illegal)?;
         // What a resume would find open must be what is open here.
         if LAYERS.map(slot).map(|at| state.open[at]) != self.open.each_ref().map(OpenChunk::total) {
             return Err(VaultError::Illegal(IllegalEvent::Count(event.seq)));
+        }
+        if state.outcome.is_some() || holds_all(event.seq) {
+            event.so_far = Some(state.so_far());
+            self.add_all(&mut body, state.outcome.is_some());
         }
         let stored = encode(&self.vault, &event, &body);
         let prev = self.replay.chain.last().map(|name| name.own).unwrap_or_default();
@@ -216,15 +222,7 @@ impl Log {
     }
 
     fn event(&self, step: Step) -> (Event, Body) {
-        let Step { at, next, notes, tally, mut ids, marks, fresh, mut keys } = step;
-        if matches!(next, Next::End(_)) {
-            for (key, found) in &self.replay.keys {
-                keys.entry(*key).or_default().extend(found.iter().cloned());
-            }
-            if self.gives_ids {
-                ids |= self.replay.seen.ids();
-            }
-        }
+        let Step { at, next, notes, tally, ids, marks, fresh, keys } = step;
         let unlogged = self.open.each_ref().map(OpenChunk::unlogged);
         let event = Event {
             schema: FORMAT,
@@ -235,19 +233,44 @@ impl Log {
             open: unlogged.map(|(open, _)| open),
             notes,
             tally,
+            so_far: None,
         };
         let frames = unlogged.map(|(_, frames)| frames.to_vec());
         (event, Body { ids, marks, fresh, keys, frames })
     }
+
+    /// Adds to a body what the events before it brought: all that a resume needs, or, of a job that has `ended`,
+    /// what others are asked by.
+    fn add_all(&self, body: &mut Body, ended: bool) {
+        let Replay { seen, keys, .. } = &self.replay;
+        for (key, found) in keys {
+            body.keys.entry(*key).or_default().extend(found.iter().cloned());
+        }
+        if !ended || self.gives_ids {
+            body.ids |= seen.ids();
+        }
+        if !ended {
+            if !body.fresh {
+                body.marks.extend(seen.marks());
+            }
+            body.fresh = true;
+        }
+        body.frames = self.open.each_ref().map(|open| open.frames().to_vec());
+    }
 }
 
 impl Replay {
-    /// Goes on along a chain, from the beginning if it is not the one that was followed so far.
+    /// Goes on along a chain; if it is not the one that was followed so far, from its last event that holds all
+    /// so far, or from its beginning.
     async fn follow(&mut self, vault: &Vault, folder: &Path, chain: Vec<EventName>) -> Result<(), Halt> {
         if !chain.starts_with(&self.chain) {
             *self = Self::default();
         }
-        let rest = chain[self.chain.len()..].to_vec();
+        let begin = match self.chain.len() {
+            0 => chain.iter().rposition(|name| holds_all(name.seq)).unwrap_or(0),
+            followed => followed,
+        };
+        let rest = chain[begin..].to_vec();
         let mut events = stream::iter(rest)
             .map(|name| {
                 let key = folder.clone().join(name.to_string());
@@ -264,7 +287,13 @@ impl Replay {
                     return Err(Halt::Fatal(VaultError::Newer { key: key.to_string(), schema }));
                 }
             };
-            match std::mem::take(&mut self.state).next(&event) {
+            let begins = self.chain.len() < begin;
+            let next = match begins.then(|| State::at(&event)) {
+                None => std::mem::take(&mut self.state).next(&event),
+                Some(Some(state)) if event.seq == name.seq => state,
+                Some(_) => return Err(out("it does not hold all so far")),
+            };
+            match next {
                 Ok(state) => self.state = state,
                 Err(illegal) => {
                     let halt = out(&illegal.to_string());
@@ -272,6 +301,11 @@ impl Replay {
                     *self = Self::default();
                     return Err(halt);
                 }
+            }
+            if begins {
+                // Those before it are not read, and need not be whole.
+                self.chain = chain[..begin].to_vec();
+                self.frames = Default::default();
             }
             self.chain.push(name);
             self.keep_frames(name, &event, &body);
@@ -281,12 +315,14 @@ impl Replay {
     }
 
     fn keep_frames(&mut self, name: EventName, event: &Event, body: &Body) {
-        for closed in &event.closed {
-            self.frames[slot(closed.layer)].clear();
-        }
+        // The frames of an event that holds all so far stand for those before it.
+        let open = event.so_far.as_ref().map_or(event.open, |so_far| so_far.open);
         for (at, frames) in self.frames.iter_mut().enumerate() {
-            if event.open[at] != Open::default() {
-                frames.push((name, event.open[at], body.frames[at].clone()));
+            if event.so_far.is_some() || event.closed.iter().any(|closed| slot(closed.layer) == at) {
+                frames.clear();
+            }
+            if open[at] != Open::default() {
+                frames.push((name, open[at], body.frames[at].clone()));
             }
         }
     }

@@ -21,6 +21,7 @@ fn event(seq: u32, next: Next, open: u64, closed: Option<u64>, tally: u64) -> Ev
         open: [Open { records: open, bytes: open * 10 }, Open::default()],
         notes: Vec::new(),
         tally: Tally { records: tally, ..Tally::default() },
+        so_far: None,
     }
 }
 
@@ -81,7 +82,18 @@ proptest! {
         let (head, tail) = log.split_at(cut.min(log.len()));
         let whole = log.iter().try_fold(State::default(), State::next);
         let resumed = head.iter().try_fold(State::default(), State::next).and_then(|state| tail.iter().try_fold(state, State::next));
-        prop_assert_eq!(whole, resumed);
+        prop_assert_eq!(&whole, &resumed);
+        // An event that holds all so far stands for those before it.
+        let Some(last) = head.last() else { return Ok(()) };
+        prop_assert_eq!(State::at(last), None);
+        let state = head.iter().try_fold(State::default(), State::next).unwrap();
+        let full = Event { so_far: Some(state.so_far()), ..last.clone() };
+        let text = serde_json::to_string(&full).unwrap();
+        let begun = State::at(&serde_json::from_str(&text).unwrap()).unwrap();
+        prop_assert_eq!(begun.as_ref().map(|begun| &begun.closed), Ok(&state.closed));
+        prop_assert_eq!(begun.and_then(|state| tail.iter().try_fold(state, State::next)), whole);
+        let bad = Event { tally: Tally { records: full.tally.records + 1, ..full.tally }, ..full };
+        prop_assert_eq!(State::at(&bad), Some(Err(IllegalEvent::Count(bad.seq))));
     }
 
     #[test]

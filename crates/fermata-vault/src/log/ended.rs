@@ -1,9 +1,8 @@
 //! How a job ended and what it gives to others, from its last event alone.
 
-use fermata_core::FORMAT;
 use fermata_core::chain;
 use fermata_core::checkpoint::body::Keys;
-use fermata_core::checkpoint::{Next, Outcome, Tally};
+use fermata_core::checkpoint::{Next, State};
 use fermata_core::names::{RunId, Tenant};
 use roaring::RoaringTreemap;
 
@@ -15,10 +14,8 @@ use crate::vault::Vault;
 /// A job that has ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
-    /// How.
-    pub outcome: Outcome,
-    /// Its totals.
-    pub tally: Tally,
+    /// What its events add up to.
+    pub state: State,
     /// The ids of its records, where other entities are asked by them; of others not all.
     pub ids: RoaringTreemap,
     /// All the keys that it found.
@@ -42,22 +39,19 @@ impl Log {
         let key = folder.join(last.to_string());
         let stored = vault.door().find(&key).await?;
         match stored.map(|stored| decode(vault, &last, &stored)) {
-            Some(Ok((event, body))) if (event.schema, event.seq) == (FORMAT, last.seq) => {
-                Ok(match event.next {
-                    Next::Page(_) => None,
-                    Next::End(outcome) => {
-                        Some(Ended { outcome, tally: event.tally, ids: body.ids, keys: body.keys })
-                    }
-                })
-            }
+            Some(Ok((event, body))) if event.seq == last.seq => match (&event.next, State::at(&event)) {
+                (Next::Page(_), _) => Ok(None),
+                (Next::End(_), Some(Ok(state))) => Ok(Some(Ended { state, ids: body.ids, keys: body.keys })),
+                (Next::End(_), _) => Ok(Self::open(vault, tenant, run, entity).await?.into_ended()),
+            },
             // Another chain counts, or another release is at work: a replay tells.
             _ => Ok(Self::open(vault, tenant, run, entity).await?.into_ended()),
         }
     }
 
     fn into_ended(self) -> Option<Ended> {
-        let outcome = self.replay.state.outcome?;
+        self.replay.state.outcome.as_ref()?;
         let ids = self.replay.seen.ids().clone();
-        Some(Ended { outcome, tally: self.replay.state.tally, ids, keys: self.replay.keys })
+        Some(Ended { state: self.replay.state, ids, keys: self.replay.keys })
     }
 }

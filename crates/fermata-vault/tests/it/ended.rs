@@ -41,7 +41,7 @@ async fn the_last_event_says_it_all() {
         let (ended, verbs) = counted(&room).await;
         let ended = ended.unwrap();
         assert_eq!(verbs, ["list", "get"]);
-        assert_eq!((ended.outcome, ended.tally), (Outcome::Complete, log.state().tally));
+        assert_eq!((&ended.state.outcome, ended.state.tally), (&Some(Outcome::Complete), log.state().tally));
         assert_eq!(ended.keys[&Key::User], users(6));
         assert_eq!(ended.ids, (0..6).collect::<RoaringTreemap>());
         let again = open(&room).await;
@@ -73,7 +73,7 @@ async fn a_damaged_end_is_none_unless_another_chain_has_one() {
     let tally = one.state().tally;
     one.append(step(Next::End(failed.clone()), tally.records, tally.bytes)).await.unwrap();
     take(&mut two, 6).await;
-    assert_eq!(ended(&room, ENTITY).await.unwrap().unwrap().outcome, Outcome::Complete);
+    assert_eq!(ended(&room, ENTITY).await.unwrap().unwrap().state.outcome, Some(Outcome::Complete));
     let last = events(&room).await.into_iter().max_by_key(|(_, name)| name.seq).unwrap();
     flip(&room, &last.0).await;
     assert_eq!(ended(&room, ENTITY).await.unwrap(), None, "five pages are read");
@@ -86,7 +86,7 @@ async fn a_damaged_end_is_none_unless_another_chain_has_one() {
         }
     }
     let left = ended(&room, ENTITY).await.unwrap().unwrap();
-    assert_eq!((left.outcome, left.tally), (failed, tally));
+    assert_eq!((left.state.outcome, left.state.tally), (Some(failed), tally));
     assert_eq!((&left.keys[&Key::User], &left.ids), (&users(3), &(0..3).collect()));
 }
 

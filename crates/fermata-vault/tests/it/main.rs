@@ -8,4 +8,5 @@ mod flaws;
 mod job;
 mod keys;
 mod logs;
+mod resume;
 mod secrets;
