@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{ENTITIES, Key};
+use crate::catalogue::{self, ENTITIES, Entity, Key};
 use crate::names::{RunId, Tenant};
 use crate::settings::Settings;
 
@@ -100,6 +100,20 @@ pub enum PlanError {
     /// An entity that the catalogue does not know.
     #[error("there is no entity {0:?}; `fermata token check` lists them all")]
     UnknownEntity(String),
+}
+
+impl Plan {
+    /// The entities to read; an error for one that only another release knows.
+    pub fn entities(&self) -> impl Iterator<Item = Result<&'static Entity, PlanError>> {
+        self.jobs.iter().map(|job| {
+            catalogue::entity(&job.entity).ok_or_else(|| PlanError::UnknownEntity(job.entity.clone()))
+        })
+    }
+
+    /// The planned entities whose keys this one is read by: it waits for their jobs.
+    pub fn parents(&self, entity: &'static Entity) -> impl Iterator<Item = &'static Entity> {
+        entity.parents().filter(|parent| self.jobs.iter().any(|job| job.entity == parent.name))
+    }
 }
 
 /// Plans a run.

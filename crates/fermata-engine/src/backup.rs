@@ -14,7 +14,7 @@ use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
 use fermata_tempo::client::ClientError;
-use fermata_tempo::{Client, Pace, TempoError};
+use fermata_tempo::{Client, Pace, TempoError, Turns};
 use fermata_vault::{Vault, VaultError};
 use jiff::SignedDuration;
 use tokio::time::Instant;
@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::progress::{Progress, Teller};
 use crate::report::Report;
-use crate::run::{Ended, Run};
-use crate::seal;
+use crate::run::Run;
+use crate::site::Site;
 
 /// An unfinished run older than this is begun anew: it would mix data of two weeks into one snapshot.
 const RESUME_HOURS_MAX: i64 = 7 * 24;
@@ -38,10 +38,23 @@ pub struct Engine {
     pub clock: Clock,
     /// How requests are made.
     pub client: fermata_tempo::Options,
-    /// The first pause before a job is tried again; it doubles up to a minute.
+    /// The first pause before a job is tried again; it doubles with each.
     pub attempt_pause: Duration,
     /// Who hears of it.
     pub teller: Teller,
+}
+
+/// A run that has a plan.
+#[derive(Clone, Debug)]
+pub struct Begun {
+    /// The tenant's settings.
+    pub settings: Settings,
+    /// What the run does.
+    pub plan: Plan,
+    /// Whether it had begun before.
+    pub resumed: bool,
+    /// The tenant's last snapshot.
+    pub last: Option<Manifest>,
 }
 
 /// Why there is no snapshot.
@@ -84,6 +97,16 @@ pub enum BackupError {
         /// What is wrong with it.
         what: String,
     },
+    /// The tenant's settings name another Tempo than the run was planned for.
+    #[error(
+        "tenant {tenant} is read from another address than when run {run} was planned; back up again, and a new run begins"
+    )]
+    Moved {
+        /// Whose.
+        tenant: Tenant,
+        /// Which run.
+        run: RunId,
+    },
     /// Tempo answers nothing at all.
     #[error("Tempo does not answer; nothing is lost, and the same command goes on from here")]
     Unreachable(#[source] TempoError),
@@ -102,12 +125,9 @@ impl Engine {
     ) -> Result<Report, BackupError> {
         let began = Instant::now();
         let settings = self.settings(tenant).await?;
-        let token = self.vault.open_token(&settings)?;
-        let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &self.client)?;
-        let last = self.vault.latest(tenant).await?;
-        let known = self.vault.known(tenant).await?;
-        self.sweep_leftovers(tenant).await?;
-        let (plan, resumed) = self.plan(&settings, wish, last.as_ref()).await?;
+        // With a token that does not open nothing is planned.
+        let client = self.client(&settings, Pace::new(settings.rate))?;
+        let Begun { settings, plan, resumed, last } = self.begin_with(settings, wish).await?;
         self.teller.tell(Progress::Begun {
             tenant: tenant.clone(),
             run: plan.run.clone(),
@@ -115,9 +135,10 @@ impl Engine {
             jobs: plan.jobs.len(),
             expected: last.as_ref().map(Manifest::records),
         });
-        let run = Run::new(self, Arc::new(plan), client, Arc::new(known), stop);
-        let manifest = match run.work().await {
-            Ok(states) => self.seal(states).await?,
+        let plan = Arc::new(plan);
+        let site = self.site_with(client, plan.clone()).await?;
+        let manifest = match Box::pin(Run::new(self, site, stop).work()).await {
+            Ok(states) => self.seal(&plan, &states).await?,
             Err(error) => {
                 if matches!(error, BackupError::TokenRefused(_))
                     && let Err(unmarked) = self.mark_refused(&settings).await
@@ -131,8 +152,28 @@ impl Engine {
         Ok(Report::sealed(&manifest, last.is_none(), resumed, began.elapsed().as_secs_f64()))
     }
 
-    /// The settings of a tenant that can be backed up.
-    async fn settings(&self, tenant: &Tenant) -> Result<Settings, BackupError> {
+    /// Begins a run of this wish, or goes on with the one that is unfinished, as far as no private key is needed:
+    /// its jobs can be opened afterwards, here or elsewhere. Sweeps what earlier runs left.
+    pub async fn begin(&self, tenant: &Tenant, wish: Wish) -> Result<Begun, BackupError> {
+        self.begin_with(self.settings(tenant).await?, wish).await
+    }
+
+    /// Where the jobs of a run work, at this pace. Needs the workers' key; the settings are
+    /// [read](Self::settings) for it, since a token may have been stored since the run was planned.
+    pub async fn site(
+        &self,
+        settings: &Settings,
+        plan: Arc<Plan>,
+        pace: impl Turns + 'static,
+    ) -> Result<Site, BackupError> {
+        if plan.base_url != settings.base_url {
+            return Err(BackupError::Moved { tenant: plan.tenant.clone(), run: plan.run.clone() });
+        }
+        self.site_with(self.client(settings, pace)?, plan).await
+    }
+
+    /// The settings of a tenant that can be backed up: it is there, not paused, and its token was not refused.
+    pub async fn settings(&self, tenant: &Tenant) -> Result<Settings, BackupError> {
         let settings = self.vault.settings(tenant).await?.filter(|settings| !settings.removed);
         let settings = settings.ok_or_else(|| BackupError::NoTenant(tenant.clone()))?;
         if settings.paused {
@@ -144,6 +185,23 @@ impl Engine {
             Some(token) if token.refused.is_some() => Err(BackupError::TokenRefused(tenant.clone())),
             Some(_) => Ok(settings),
         }
+    }
+
+    async fn begin_with(&self, settings: Settings, wish: Wish) -> Result<Begun, BackupError> {
+        let last = self.vault.latest(&settings.tenant).await?;
+        self.sweep_leftovers(&settings.tenant).await?;
+        let (plan, resumed) = self.plan(&settings, wish, last.as_ref()).await?;
+        Ok(Begun { settings, plan, resumed, last })
+    }
+
+    fn client(&self, settings: &Settings, pace: impl Turns + 'static) -> Result<Client, BackupError> {
+        let token = self.vault.open_token(settings)?;
+        Ok(Client::new(&settings.base_url, &token, pace, &self.client)?)
+    }
+
+    async fn site_with(&self, client: Client, plan: Arc<Plan>) -> Result<Site, BackupError> {
+        let known = Arc::new(self.vault.known(&plan.tenant).await?);
+        Ok(Site { vault: self.vault.clone(), plan, client, known, clock: self.clock })
     }
 
     /// The plan of the unfinished run of this wish, or a new one.
@@ -181,30 +239,6 @@ impl Engine {
         Ok((plan, false))
     }
 
-    async fn seal(&self, sealed: Ended) -> Result<Manifest, BackupError> {
-        let manifest = seal::manifest(&sealed.plan, &sealed.states, fermata_vault::nonce(), self.clock.now());
-        // Before there is a snapshot, and while its checkpoints still tell what was read.
-        let report = self.vault.verify(&manifest, false, &|_| ()).await?;
-        if let Some(problem) = report.problems.into_iter().next() {
-            let (tenant, run) = (manifest.tenant, manifest.run);
-            return Err(BackupError::NotWhole {
-                tenant,
-                run,
-                object: problem.object,
-                what: problem.what.to_string(),
-            });
-        }
-        let manifest = match self.vault.write_manifest(&manifest).await? {
-            fermata_vault::Sealed::Mine => manifest,
-            fermata_vault::Sealed::Theirs(theirs) => *theirs,
-        };
-        if let Err(error) = self.vault.sweep_run(&manifest).await {
-            // The snapshot is there; what is left of its checkpoints the next backup sweeps.
-            tracing::warn!(tenant = %manifest.tenant, run = %manifest.run, "checkpoints not swept: {error}");
-        }
-        Ok(manifest)
-    }
-
     /// Sweeps what a crash or a fault left of runs that are sealed or dropped.
     async fn sweep_leftovers(&self, tenant: &Tenant) -> Result<(), VaultError> {
         for leftover in self.vault.leftover_runs(tenant).await? {
@@ -215,7 +249,7 @@ impl Engine {
     }
 
     /// Marks the token that was used as refused; one that was stored meanwhile has not been tried.
-    async fn mark_refused(&self, used: &Settings) -> Result<(), VaultError> {
+    pub async fn mark_refused(&self, used: &Settings) -> Result<(), VaultError> {
         let now = self.clock.now();
         let Some(mut settings) = self.vault.settings(&used.tenant).await? else { return Ok(()) };
         match &mut settings.token {

@@ -3,6 +3,7 @@
 //! A job asks for a page, digests it, stores the chunks that close, and appends one event; then it
 //! has nothing to lose. What an error means is the doors' to say: this module only acts on it.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use fermata_core::catalogue::{Entity, Read};
@@ -28,7 +29,9 @@ use crate::items::{Found, Item};
 /// Keys that may be refused before an entity is given up that has answered for none.
 const REFUSED_FIRST_MAX: u64 = 3;
 /// Keys that may run out of attempts before an entity is given up.
-const EXHAUSTED_MAX: u32 = 3;
+const EXHAUSTED_MAX: usize = 3;
+/// How the reason begins where attempts ran out.
+const EXHAUSTED: &str = "given up after ";
 /// A key shorter than this says nothing about anybody, and may be a part of other words.
 const TELLING_CHARS: usize = 8;
 
@@ -52,8 +55,6 @@ pub struct Job {
     pub limit: Option<u32>,
     /// What was spent since the last event.
     pub spent: Cost,
-    /// Keys that ran out of attempts.
-    pub exhausted: u32,
 }
 
 /// Why a job stopped before its end. Its log tells where to go on.
@@ -71,31 +72,38 @@ pub enum JobError {
 }
 
 impl Job {
-    /// Works until the entity's end. `told` hears the state after each page.
+    /// Works until the entity's end. `told` hears the state after each page, and may [stop](JobError::Stopped) it there,
+    /// where no request is in vain; a `stop` is heeded at once.
     pub async fn run(
         &mut self,
         stop: &CancellationToken,
-        mut told: impl FnMut(&Self),
+        mut told: impl FnMut(&Self) -> ControlFlow<()>,
     ) -> Result<Outcome, JobError> {
+        let mut flow = ControlFlow::Continue(());
         loop {
             if let Some(outcome) = &self.log.state().outcome {
                 return Ok(outcome.clone());
             }
+            if flow.is_break() {
+                return Err(JobError::Stopped);
+            }
             self.page(stop).await?;
-            told(self);
+            flow = told(self);
         }
     }
 
-    /// Gives up what it was asking for: one key of many, or all.
-    pub async fn exhaust(&mut self, why: &str) -> Result<(), VaultError> {
-        let located = self.locate(self.log.state().cursor.clone());
-        self.exhausted += 1;
-        match located {
-            Some((cursor, item)) if !item.name.is_empty() && self.exhausted <= EXHAUSTED_MAX => {
-                let refusal = Refusal { why: scrubbed(why, &item), hopeless: false };
+    /// Gives up what it was asking for, after so many attempts: one key of many, or all.
+    pub async fn exhaust(&mut self, attempts: u32, error: &TempoError) -> Result<(), VaultError> {
+        let why = format!("{EXHAUSTED}{attempts} attempts: {error}");
+        // Counted in the log: the next attempt may be another process's.
+        let exhausted = |note: &&Note| matches!(note, Note::Refused(why) if why.starts_with(EXHAUSTED));
+        let before = self.log.state().notes.iter().filter(exhausted).count();
+        match self.locate(self.log.state().cursor.clone()) {
+            Some((cursor, item)) if !item.name.is_empty() && before < EXHAUSTED_MAX => {
+                let refusal = Refusal { why: scrubbed(&why, &item), hopeless: false };
                 self.pass_over(&cursor, &item, self.tally(), refusal).await
             }
-            _ => self.give_up(Outcome::Failed(why.to_owned())).await,
+            _ => self.give_up(Outcome::Failed(why)).await,
         }
     }
 
@@ -360,9 +368,7 @@ impl Job {
     /// Appends an event; one that ends the job closes its chunks first.
     async fn append(&mut self, step: Step) -> Result<(), VaultError> {
         if matches!(step.next, Next::End(_)) {
-            for layer in [LayerKind::Sweep, LayerKind::Changes] {
-                self.log.close_chunk(layer, &self.known).await?;
-            }
+            self.log.close_chunks(&self.known).await?;
         }
         self.log.append(step).await?;
         self.spent = Cost::default();

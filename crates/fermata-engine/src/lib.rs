@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod attempts;
 pub mod backup;
 pub mod clock;
 pub mod coverage;
@@ -11,9 +12,13 @@ pub mod progress;
 pub mod report;
 mod run;
 pub mod seal;
+pub mod site;
 pub mod view;
 
-pub use backup::{BackupError, Engine};
+pub use attempts::{ATTEMPTS_MAX, Attempts};
+pub use backup::{BackupError, Begun, Engine};
 pub use clock::Clock;
 pub use progress::{Progress, Teller};
 pub use report::Report;
+pub use seal::SealRun;
+pub use site::{Gave, Given, Site};

@@ -11,5 +11,6 @@ mod schedules;
 mod secrets;
 mod seed;
 mod site;
+mod slices;
 mod stubborn;
 mod whole;
