@@ -8,7 +8,9 @@
 --
 -- A tenant's runnable jobs stand in its own line (`ready:<tenant>`), and tenants that may run take turns in `ring`, ordered by
 -- the time they were given. A tenant that is held, cooling or at its cap is not in the ring, so a claim never walks past it.
--- Every operation may be repeated after an answer that was lost, and every loop is bounded.
+-- A run (`run:<tenant>/<run>`) knows of each entity whether it has ended: '' (no), done, dead, or "gone <why>"; in `>entity` it
+-- keeps who waits for it, in `#open` how many have not ended.
+-- Every operation may be repeated after an answer that was lost. Every loop is bounded: by a constant, or by the entities of a run.
 
 local P, op = KEYS[1], ARGV[1]
 local now = tonumber(ARGV[2])
@@ -25,6 +27,8 @@ local POISON_LOST = 3             -- workers that a job may take down
 local DEAD_MAX = 10000            -- dead letters that are kept
 local KEEP_MS = 24 * 3600 * 1000  -- how long a run that ended is shown
 local SILENT_MS = 60 * 1000       -- a worker that says nothing for so long is gone
+local AWAY_MS = 15 * 1000         -- the queue asked nothing for so long: it was away itself, and no worker is to blame
+local GRACE_MS = 10 * 1000        -- what workers then have to come back, before leases end
 local AUDIT_MAX = 10000
 local CAP = 6                     -- jobs of one tenant at a time, where nobody said
 
@@ -33,9 +37,11 @@ local function job(id) return P .. ':job:' .. id end
 local function line(tenant) return P .. ':ready:' .. tenant end
 local function about(tenant) return P .. ':tenant:' .. tenant end
 local function state(name) return P .. ':' .. name end
-local function tenant_of(id) return string.match(id, '^[^/]+') end
-local function run_of(id) return string.match(id, '^[^/]+/[^/]+') end
-local function entity_of(id) return string.match(id, '[^/]+$') end
+local function run_key(run) return P .. ':run:' .. run end
+-- Of any text whatever, since a name that cannot be read must not stop the script.
+local function tenant_of(id) return string.match(id, '^[^/]*') end
+local function run_of(id) return string.match(id, '^[^/]*/?[^/]*') end
+local function entity_of(id) return string.match(id, '[^/]*$') end
 local function number(text) return tonumber(text or '0') or 0 end
 local function count(what) call('HINCRBY', P .. ':counters', what, 1) end
 local function text(n) return string.format('%.0f', n) end
@@ -47,134 +53,232 @@ local function move(id, to, score)
   call('ZADD', state(to), score, id)
 end
 
+-- Whether a tenant's turn may come -> what is known of it. One that Tempo asked to wait cools first.
+local function may_run(tenant)
+  local t = call('HMGET', about(tenant), 'held', 'busy', 'cap', 'time', 'weight')
+  if t[1] or number(t[2]) >= (tonumber(t[3]) or CAP) then return nil end
+  local cool = number(call('GET', P .. ':cool:' .. tenant))
+  if cool > now then
+    call('ZADD', P .. ':cooling', cool, tenant)
+    return nil
+  end
+  return { busy = number(t[2]), time = number(t[4]), weight = math.max(1, number(t[5])) }
+end
+
 -- Lets a tenant take part in the turns, if it has something to run and may run it.
 local function enter(tenant)
   if call('LLEN', line(tenant)) == 0 or call('ZSCORE', P .. ':ring', tenant) then return end
-  local t = call('HMGET', about(tenant), 'held', 'busy', 'cap', 'time')
-  if t[1] or number(t[2]) >= (tonumber(t[3]) or CAP) then return end
-  local cool = tonumber(call('GET', P .. ':cool:' .. tenant) or '')
-  if cool and cool > now then
-    call('ZADD', P .. ':cooling', cool, tenant)
-    return
-  end
-  call('ZADD', P .. ':ring', math.max(number(t[4]), number(call('GET', P .. ':turn'))), tenant)
+  local t = may_run(tenant)
+  if t then call('ZADD', P .. ':ring', math.max(t.time, number(call('GET', P .. ':turn'))), tenant) end
+end
+
+local function step_out(tenant)
+  call('ZREM', P .. ':ring', tenant)
+  call('ZREM', P .. ':cooling', tenant)
 end
 
 -- Puts a job in its tenant's line; of a tenant that is held back it is parked there.
 local function ready(id, first)
   local tenant = tenant_of(id)
-  local held = call('HGET', about(tenant), 'held')
-  if held then move(id, 'parked', now) else move(id, 'queued', now) end
-  call('HDEL', job(id), 'worker', 'next')
+  move(id, call('HEXISTS', about(tenant), 'held') == 1 and 'parked' or 'queued', now)
+  call('HDEL', job(id), 'needs', 'next', 'why')
   call(first and 'LPUSH' or 'RPUSH', line(tenant), id)
   enter(tenant)
 end
 
+-- Takes a job out of its tenant's line, if it is there.
+local function unline(id)
+  local tenant = tenant_of(id)
+  call('LREM', line(tenant), 1, id)
+  if call('LLEN', line(tenant)) == 0 then step_out(tenant) end
+end
+
+local function erase(id)
+  unline(id)
+  local s = call('HGET', job(id), 'state')
+  if s then call('ZREM', state(s), id) end
+  call('DEL', job(id))
+end
+
 local function wake() call('PUBLISH', P .. ':wake', '1') end
 
--- Ends a turn: the place is free, the tenant is charged for it.
+-- Ends a turn: the place is free, and the tenant is charged for it.
 local function leave(id)
   local tenant = tenant_of(id)
-  local j = call('HMGET', job(id), 'since')
   local weight = math.max(1, number(call('HGET', about(tenant), 'weight')))
-  local used = math.max(0, now - number(j[1]) - CHARGE_MS) / weight
+  local used = math.max(0, now - number(call('HGET', job(id), 'since')) - CHARGE_MS) / weight
   call('HINCRBY', about(tenant), 'busy', -1)
   call('HINCRBYFLOAT', about(tenant), 'time', used)
   if call('ZSCORE', P .. ':ring', tenant) then call('ZINCRBY', P .. ':ring', used, tenant) end
   call('HDEL', job(id), 'worker', 'cancel')
+  enter(tenant)
+end
+
+-- Makes an entity one of its run's that have not ended.
+local function open(id)
+  local run, entity = run_of(id), entity_of(id)
+  if call('HGET', run_key(run), entity) == '' then return end
+  call('HSET', run_key(run), entity, '')
+  if entity ~= 'seal' then call('HINCRBY', run_key(run), '#open', 1) end
+  call('ZADD', P .. ':runs', 0, run)
+  call('ZREM', P .. ':ended', run)
+end
+
+local function open_count(run) return number(call('HGET', run_key(run), '#open')) end
+
+-- Puts a job where it belongs: behind the parents that have not ended, or into the line.
+local function start(id)
+  local key, parents = run_key(run_of(id)), {}
+  for parent in string.gmatch(call('HGET', job(id), 'needs') or '', '%S+') do
+    if call('HGET', key, parent) == '' then parents[#parents + 1] = parent end
+  end
+  if #parents == 0 then return ready(id) end
+  call('HSET', job(id), 'needs', table.concat(parents, ' '))
+  if call('HGET', job(id), 'state') ~= 'waiting' then move(id, 'waiting', FOR_EVER) end
+end
+
+-- What went wrong before counts no more.
+local function absolve(id) call('HDEL', job(id), 'attempts', 'mark', 'lost', 'lost_mark') end
+
+local function seal(run)
+  local id = run .. '/seal'
+  local s = call('HGET', job(id), 'state')
+  open(id)
+  if s == 'running' or s == 'queued' or s == 'parked' then return end
+  absolve(id)
+  ready(id)
 end
 
 -- The jobs that wait for this one, and the seal of its run when it was the last.
 local function entity_ended(id, how)
   local run, entity = run_of(id), entity_of(id)
-  local key = P .. ':run:' .. run
+  local key = run_key(run)
   local was = call('HGET', key, entity)
   if not was then return end
   call('HSET', key, entity, how)
   if entity == 'seal' then
-    if how == 'done' then call('ZADD', P .. ':ended', now, run) end
+    -- A dead seal keeps its run: whoever retries it has to know what became of the others.
+    if how ~= 'dead' and open_count(run) == 0 then call('ZADD', P .. ':ended', now, run) end
     return
   end
   if was ~= '' then return end
   for child in string.gmatch(call('HGET', key, '>' .. entity) or '', '%S+') do
     local c = call('HMGET', job(run .. '/' .. child), 'state', 'needs')
-    if c[1] == 'waiting' and c[2] then
-      local open = false
-      for parent in string.gmatch(c[2], '%S+') do
-        if call('HGET', key, parent) == '' then open = true end
-      end
-      if not open then
-        call('HDEL', job(run .. '/' .. child), 'needs')
-        ready(run .. '/' .. child)
-      end
-    end
+    if c[1] == 'waiting' and c[2] then start(run .. '/' .. child) end
   end
-  if call('HINCRBY', key, '#open', -1) == 0 then
-    local seal = run .. '/seal'
-    call('HSET', key, 'seal', '')
-    local s = call('HGET', job(seal), 'state')
-    if s ~= 'running' and s ~= 'queued' and s ~= 'parked' then ready(seal) end
-  end
+  if call('HINCRBY', key, '#open', -1) == 0 then seal(run) end
+end
+
+local function discard(id, why)
+  erase(id)
+  entity_ended(id, 'gone ' .. why)
 end
 
 local function bury(id, why)
   move(id, 'dead', now)
   call('HSET', job(id), 'error', why)
+  call('HDEL', job(id), 'next', 'why')
   count('dead')
   entity_ended(id, 'dead')
-  local over = call('ZCARD', state('dead')) - DEAD_MAX
+  local over = math.min(call('ZCARD', state('dead')) - DEAD_MAX, FORGET_MAX)
   if over > 0 then
-    for _, old in ipairs(call('ZRANGE', state('dead'), 0, math.min(over, FORGET_MAX) - 1)) do
-      call('ZREM', state('dead'), old)
-      call('DEL', job(old))
-    end
+    for _, old in ipairs(call('ZRANGE', state('dead'), 0, over - 1)) do discard(old, 'given up, long ago') end
   end
 end
 
-local function finish(id)
-  count('done')
-  if call('EXISTS', P .. ':run:' .. run_of(id)) == 0 then
-    -- A retry after its run was forgotten: nobody will tidy it up.
-    call('ZREM', state(call('HGET', job(id), 'state')), id)
-    call('DEL', job(id))
-    return
+-- Entities that ended for the queue and not in the store are open again -> entities of the run that are open.
+local function reopen(run, entities)
+  if call('EXISTS', run_key(run)) == 0 then return 0 end
+  for entity in string.gmatch(entities, '%S+') do
+    local id = run .. '/' .. entity
+    if call('HGET', run_key(run), entity) ~= '' then
+      open(id)
+      absolve(id)
+      ready(id)
+    end
   end
-  move(id, 'done', now)
-  call('HDEL', job(id), 'error', 'attempts', 'mark', 'lost', 'lost_mark', 'progress')
-  entity_ended(id, 'done')
+  return open_count(run)
+end
+
+-- What is known of a tenant that has nothing in the queue.
+local function tidy(tenant)
+  local t = call('HMGET', about(tenant), 'held', 'busy')
+  if t[1] or number(t[2]) > 0 or call('EXISTS', line(tenant)) == 1 then return end
+  if call('ZRANGEBYLEX', P .. ':runs', '[' .. tenant .. '/', '(' .. tenant .. '0', 'LIMIT', 0, 1)[1] then return end
+  call('DEL', about(tenant))
+end
+
+-- Ends a turn on a job in any of the ways there are; what an operator wants of it comes first.
+local function conclude(id, how, a, b, c, d)
+  local told = call('HMGET', job(id), 'cancel', 'dropped')
+  leave(id)
+  if told[2] then
+    erase(id)
+    tidy(tenant_of(id))
+  elseif how == 'done' then
+    count('done')
+    move(id, 'done', now)
+    absolve(id)
+    call('HDEL', job(id), 'error', 'progress')
+    entity_ended(id, 'done')
+  elseif told[1] then
+    bury(id, 'cancelled by ' .. told[1])
+  elseif how == 'dead' then
+    bury(id, a)
+  elseif how == 'again' then
+    ready(id)
+  elseif how == 'first' then
+    ready(id, true)
+  elseif how == 'waiting' then -- ms why
+    move(id, 'waiting', now + tonumber(a))
+    call('HSET', job(id), 'next', text(now + tonumber(a)), 'why', b)
+  elseif how == 'retry' then -- ms error attempts mark
+    move(id, 'retry', now + tonumber(a))
+    call('HSET', job(id), 'next', text(now + tonumber(a)), 'error', b, 'attempts', c, 'mark', d)
+    count('retried')
+  elseif how == 'reopen' then -- entities that have not ended, with blanks between: the seal waits for them
+    move(id, 'waiting', FOR_EVER)
+    if reopen(run_of(id), a) == 0 then ready(id) end
+  end
 end
 
 -- The job of a worker that was not heard of: another one gets it, unless it takes every worker down.
 local function recover(id)
   local lost = call('HINCRBY', job(id), 'lost', 1)
   local worker = call('HGET', job(id), 'worker') or '?'
-  leave(id)
   count('recovered')
+  call('HDEL', job(id), 'fence')
   if lost >= POISON_LOST then
     count('poisoned')
-    bury(id, 'it took down ' .. lost .. ' workers, the last of them ' .. worker .. ': what it reads may be more than a worker has memory for')
+    conclude(id, 'dead', 'it took down ' .. lost .. ' workers, the last of them ' .. worker .. ': what it reads may be more than a worker has memory for')
   else
     call('HSET', job(id), 'error', 'worker ' .. worker .. ' was lost')
-    ready(id, true)
+    conclude(id, 'first')
   end
 end
 
 local function forget(run)
-  local key = P .. ':run:' .. run
-  for _, entity in ipairs(call('HKEYS', key)) do
+  for _, entity in ipairs(call('HKEYS', run_key(run))) do
     local id = run .. '/' .. entity
     if call('ZREM', state('done'), id) == 1 then call('DEL', job(id)) end
   end
-  call('DEL', key)
+  call('DEL', run_key(run))
   call('ZREM', P .. ':runs', run)
   call('ZREM', P .. ':ended', run)
-  local tenant = tenant_of(run)
-  local t = call('HMGET', about(tenant), 'held', 'busy')
-  if not t[1] and number(t[2]) == 0 and call('LLEN', line(tenant)) == 0 then call('DEL', about(tenant)) end
+  tidy(tenant_of(run))
 end
 
-local function due(name, most)
-  return call('ZRANGEBYSCORE', name, '-inf', now, 'LIMIT', 0, most)
+-- Taken out at once: what has no particulars any more must not come up again and again.
+local function take_due(name, most)
+  local found = call('ZRANGEBYSCORE', state(name), '-inf', now, 'LIMIT', 0, most)
+  if found[1] then call('ZREM', state(name), unpack(found)) end
+  return found
+end
+
+local function part(worker)
+  call('ZREM', P .. ':beats', worker)
+  call('HDEL', P .. ':workers', worker)
+  call('HDEL', P .. ':claims', worker)
 end
 
 -- What time alone brings about. Whoever claims sees to it; the scheduler does too, lest nobody claims.
@@ -182,20 +286,21 @@ local function tend()
   local last = number(call('GET', P .. ':tended'))
   if now >= last and now - last < TEND_MS then return end
   call('SET', P .. ':tended', now)
-  for _, id in ipairs(due(state('running'), REAP_MAX)) do recover(id) end
+  local grace = number(call('GET', P .. ':grace'))
+  -- Not twice in a row, or leases would never end where the queue is asked that rarely.
+  if last > 0 and now - last > AWAY_MS and last >= grace then
+    grace = now + GRACE_MS
+    call('SET', P .. ':grace', grace)
+  end
+  if now >= grace then
+    for _, id in ipairs(take_due('running', REAP_MAX)) do recover(id) end
+  end
   for _, name in ipairs({ 'retry', 'waiting' }) do
-    for _, id in ipairs(due(state(name), PROMOTE_MAX)) do ready(id) end
+    for _, id in ipairs(take_due(name, PROMOTE_MAX)) do ready(id) end
   end
-  for _, tenant in ipairs(due(P .. ':cooling', PROMOTE_MAX)) do
-    call('ZREM', P .. ':cooling', tenant)
-    enter(tenant)
-  end
+  for _, tenant in ipairs(take_due('cooling', PROMOTE_MAX)) do enter(tenant) end
   for _, run in ipairs(call('ZRANGEBYSCORE', P .. ':ended', '-inf', now - KEEP_MS, 'LIMIT', 0, FORGET_MAX)) do forget(run) end
-  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. ':beats', '-inf', now - SILENT_MS, 'LIMIT', 0, REAP_MAX)) do
-    call('ZREM', P .. ':beats', worker)
-    call('HDEL', P .. ':workers', worker)
-    call('HDEL', P .. ':claims', worker)
-  end
+  for _, worker in ipairs(call('ZRANGEBYSCORE', P .. ':beats', '-inf', now - SILENT_MS, 'LIMIT', 0, REAP_MAX)) do part(worker) end
 end
 
 local function owned(id, fence)
@@ -204,8 +309,8 @@ local function owned(id, fence)
 end
 
 local function claimed(id)
-  local j = call('HMGET', job(id), 'fence', 'attempts', 'mark', 'lost', 'lost_mark')
-  return { id, j[1], number(j[2]), number(j[3]), number(j[4]), number(j[5]) }
+  local j = call('HMGET', job(id), 'fence', 'attempts', 'mark', 'lost')
+  return { id, j[1], number(j[2]), number(j[3]), number(j[4]) }
 end
 
 local function take(id, worker, lease)
@@ -214,8 +319,12 @@ local function take(id, worker, lease)
   call('SET', P .. ':fence', text(fence))
   move(id, 'running', now + lease)
   call('HSET', job(id), 'fence', text(fence), 'worker', worker)
-  call('HDEL', job(id), 'next', 'why')
   return claimed(id)
+end
+
+local function runs_on(id, worker)
+  local j = call('HMGET', job(id), 'state', 'worker')
+  return j[1] == 'running' and j[2] == worker
 end
 
 local ops = {}
@@ -223,55 +332,54 @@ local ops = {}
 -- tenant run cap weight, then for each job: entity, the entities it waits for (with blanks between)
 -- -> jobs added, jobs that have not ended
 function ops.push(tenant, run, cap, weight, ...)
-  local name, jobs, added = tenant .. '/' .. run, { ... }, 0
-  local key = P .. ':run:' .. name
+  local name, jobs, new = tenant .. '/' .. run, { ... }, {}
+  local key = run_key(name)
   call('HSET', about(tenant), 'cap', cap, 'weight', weight)
   call('ZADD', P .. ':runs', 0, name)
-  local new = {}
   for n = 1, #jobs, 2 do
-    if call('HSETNX', key, jobs[n], '') == 1 then new[#new + 1] = n end
-  end
-  call('HINCRBY', key, '#open', #new)
-  for _, n in ipairs(new) do
-    local id, open = name .. '/' .. jobs[n], {}
-    for parent in string.gmatch(jobs[n + 1], '%S+') do
-      if call('HGET', key, parent) == '' then open[#open + 1] = parent end
-    end
-    if #open > 0 then
-      for _, parent in ipairs(open) do
-        local children = call('HGET', key, '>' .. parent)
-        call('HSET', key, '>' .. parent, children and (children .. ' ' .. jobs[n]) or jobs[n])
+    local entity, id = jobs[n], name .. '/' .. jobs[n]
+    if call('HEXISTS', key, entity) == 0 then
+      local s = call('HGET', job(id), 'state')
+      if s == 'dead' then
+        call('HSET', key, entity, 'dead')
+      else
+        open(id)
+        -- One that still runs though its run was dropped goes on.
+        if s then call('HDEL', job(id), 'cancel', 'dropped') else new[#new + 1] = n end
       end
-      call('HSET', job(id), 'needs', jobs[n + 1])
-      move(id, 'waiting', FOR_EVER)
-    else
-      ready(id)
     end
+  end
+  for _, n in ipairs(new) do
+    local id = name .. '/' .. jobs[n]
+    for parent in string.gmatch(jobs[n + 1], '%S+') do
+      local children = call('HGET', key, '>' .. parent)
+      call('HSET', key, '>' .. parent, children and (children .. ' ' .. jobs[n]) or jobs[n])
+    end
+    if jobs[n + 1] ~= '' then call('HSET', job(id), 'needs', jobs[n + 1]) end
+    start(id)
+  end
+  local added, rest = #new, open_count(name)
+  -- All of it ended before, or there was nothing to do: what is missing is the seal.
+  if rest == 0 and call('HEXISTS', key, 'seal') == 0 then
+    seal(name)
     added = added + 1
   end
-  -- All of it ended before, and yet it was asked for again: what is missing is the seal.
-  local rest = number(call('HGET', key, '#open'))
-  if added == 0 and rest == 0 and not call('ZSCORE', P .. ':ended', name) then
-    local s = call('HGET', job(name .. '/seal'), 'state')
-    if not s or s == 'done' then
-      call('HSET', key, 'seal', '')
-      ready(name .. '/seal')
-      added = 1
-    end
-  end
   call('HINCRBY', P .. ':counters', 'enqueued', added)
+  -- Its cap may be higher than it was.
+  enter(tenant)
   if added > 0 then wake() end
   return { added, rest }
 end
 
--- worker token lease -> id fence attempts mark lost lost_mark, or nothing and how long to wait
+-- worker token lease -> id fence attempts mark lost, or nothing and how long to wait
 function ops.claim(worker, token, lease)
   lease = tonumber(lease)
   local last = call('HGET', P .. ':claims', worker)
   if last then
     local same, id = string.match(last, '^(%S+) (.+)$')
     -- The same question again: its answer was lost on the way.
-    if same == token and call('HGET', job(id), 'state') == 'running' and call('HGET', job(id), 'worker') == worker then
+    if same == token and runs_on(id, worker) then
+      call('ZADD', state('running'), 'XX', now + lease, id)
       return claimed(id)
     end
   end
@@ -282,19 +390,17 @@ function ops.claim(worker, token, lease)
     if not turn[1] then break end
     local tenant, at = turn[1], tonumber(turn[2])
     call('SET', P .. ':turn', turn[2])
-    local t = call('HMGET', about(tenant), 'held', 'busy', 'cap', 'weight')
-    local cool = tonumber(call('GET', P .. ':cool:' .. tenant) or '')
-    local busy, cap = number(t[2]), tonumber(t[3]) or CAP
-    if cool and cool > now then
-      call('ZADD', P .. ':cooling', cool, tenant)
-    elseif not t[1] and busy < cap then
-      local id = call('LPOP', line(tenant))
-      if id then
-        call('HSET', about(tenant), 'busy', busy + 1, 'time', at + CHARGE_MS / math.max(1, number(t[4])))
-        enter(tenant)
-        call('HSET', P .. ':claims', worker, token .. ' ' .. id)
-        return take(id, worker, lease)
-      end
+    local t = may_run(tenant)
+    local id = t and call('LPOP', line(tenant))
+    if id and tenant_of(id) ~= tenant then
+      bury(id, 'it stood in the line of ' .. tenant)
+      enter(tenant)
+    elseif id then
+      call('HSET', about(tenant), 'busy', t.busy + 1, 'time', at + CHARGE_MS / t.weight)
+      enter(tenant)
+      call('HSET', P .. ':claims', worker, token .. ' ' .. id)
+      call('ZADD', P .. ':beats', now, worker)
+      return take(id, worker, lease)
     end
   end
   if call('EXISTS', P .. ':ring') == 1 then return { '', 0 } end
@@ -327,92 +433,89 @@ function ops.renew(worker, lease, info, ...)
   return out
 end
 
--- A worker that stops says so.
+-- A worker that stops says so. Whether its last claim brought a job it may not have heard.
 function ops.bye(worker)
-  call('ZREM', P .. ':beats', worker)
-  call('HDEL', P .. ':workers', worker)
-  call('HDEL', P .. ':claims', worker)
+  local last = call('HGET', P .. ':claims', worker)
+  local id = last and string.match(last, '^%S+ (.+)$')
+  if id and runs_on(id, worker) then
+    conclude(id, 'first')
+    wake()
+  end
+  part(worker)
   return 1
 end
 
--- id fence events: how far the job is after it was opened; one that gets on is no poison.
+-- id fence events: how far a job that was lost is after it was opened; one that gets on is no poison.
 function ops.opened(id, fence, events)
   if not owned(id, fence) then return 0 end
-  if number(call('HGET', job(id), 'lost_mark')) ~= tonumber(events) then call('HSET', job(id), 'lost', 0, 'lost_mark', events) end
+  local mark = tonumber(call('HGET', job(id), 'lost_mark') or '')
+  if not mark then
+    -- Lost for the first time: whether it had got on before nobody knows.
+    call('HSET', job(id), 'lost_mark', events)
+  elseif tonumber(events) > mark then
+    call('HSET', job(id), 'lost', 0, 'lost_mark', events)
+  end
   return 1
 end
 
 -- id fence how, and what it takes -> 1, or 0 if the job is another's now
-function ops.settle(id, fence, how, a, b, c, d)
+function ops.settle(id, fence, how, ...)
   if not owned(id, fence) then
     -- Settled before, and the answer was lost: the fence is still ours.
     return call('HGET', job(id), 'fence') == fence and 1 or 0
   end
-  leave(id)
   call('HDEL', job(id), 'lost', 'lost_mark')
-  if how == 'done' then
-    finish(id)
-  elseif how == 'dead' then
-    bury(id, a)
-  elseif how == 'again' then
-    ready(id)
-  elseif how == 'first' then
-    ready(id, true)
-  elseif how == 'waiting' then -- ms why
-    move(id, 'waiting', now + tonumber(a))
-    call('HSET', job(id), 'next', text(now + tonumber(a)), 'why', b)
-  elseif how == 'retry' then -- ms error attempts mark
-    move(id, 'retry', now + tonumber(a))
-    call('HSET', job(id), 'next', text(now + tonumber(a)), 'error', b, 'attempts', c, 'mark', d)
-    count('retried')
-  elseif how == 'reopen' then -- entities that have not ended, with blanks between: the seal waits for them
-    local run = run_of(id)
-    local key = P .. ':run:' .. run
-    move(id, 'waiting', FOR_EVER)
-    for entity in string.gmatch(a, '%S+') do
-      local other = run .. '/' .. entity
-      if call('HGET', key, entity) ~= '' then
-        call('HSET', key, entity, '')
-        call('HINCRBY', key, '#open', 1)
-        ready(other)
-      end
-    end
-    if number(call('HGET', key, '#open')) == 0 then ready(id) end
-  end
-  enter(tenant_of(id))
+  conclude(id, how, ...)
   if how ~= 'retry' and how ~= 'waiting' then wake() end
   return 1
 end
 
--- id -> what the run knows of its entities: name, '' or done or dead or "gone <why>"
-function ops.run(run)
-  return call('HGETALL', P .. ':run:' .. run)
+-- run entities: what the queue thought had ended has not
+function ops.reopen(run, entities)
+  return reopen(run, entities)
 end
 
--- tenant reason: holds a tenant's jobs back
-function ops.hold(tenant, reason)
-  call('HSET', about(tenant), 'held', reason)
-  call('ZADD', P .. ':held', now, tenant)
-  call('ZREM', P .. ':ring', tenant)
-  call('ZREM', P .. ':cooling', tenant)
-  local parked = 0
-  for _, id in ipairs(call('LRANGE', line(tenant), 0, LINE_MAX)) do
-    move(id, 'parked', now)
-    parked = parked + 1
+-- A stretch of a tenant's line is in this state now -> how many jobs, and where the next stretch begins (0: it was the last).
+local function show_line(tenant, as, from)
+  local ids = call('LRANGE', line(tenant), from, from + LINE_MAX - 1)
+  for _, id in ipairs(ids) do
+    if call('HGET', job(id), 'state') ~= as then move(id, as, now) end
   end
-  return parked
+  return #ids, #ids == LINE_MAX and from + LINE_MAX or 0
 end
 
--- tenant [reason]: lets them go, if that is why they are held
-function ops.free(tenant, reason)
+-- tenant reason from: holds a tenant's jobs back, whatever else it is held for -> jobs parked, where to go on
+function ops.hold(tenant, reason, from)
   local held = call('HGET', about(tenant), 'held')
-  if not held or (reason ~= '' and held ~= reason) then return 0 end
+  if not held then
+    call('HSET', about(tenant), 'held', reason)
+  elseif not string.find(' ' .. held .. ' ', ' ' .. reason .. ' ', 1, true) then
+    call('HSET', about(tenant), 'held', held .. ' ' .. reason)
+  end
+  call('ZADD', P .. ':held', 'NX', now, tenant)
+  step_out(tenant)
+  return { show_line(tenant, 'parked', tonumber(from)) }
+end
+
+-- tenant reason from: a reason (if it is '', all) holds them back no longer -> 1 if none is left, where to go on
+function ops.free(tenant, reason, from)
+  local held, rest = call('HGET', about(tenant), 'held'), {}
+  if not held then return { 0, 0 } end
+  for other in string.gmatch(held, '%S+') do
+    if reason ~= '' and other ~= reason then rest[#rest + 1] = other end
+  end
+  if #rest > 0 then
+    call('HSET', about(tenant), 'held', table.concat(rest, ' '))
+    return { 0, 0 }
+  end
+  local _, next = show_line(tenant, 'queued', tonumber(from))
+  if next > 0 then return { 0, next } end
   call('HDEL', about(tenant), 'held')
   call('ZREM', P .. ':held', tenant)
-  for _, id in ipairs(call('LRANGE', line(tenant), 0, LINE_MAX)) do move(id, 'queued', now) end
   enter(tenant)
+  tidy(tenant)
   wake()
-  return 1
+  return { 1, 0 }
 end
 
 -- action id who: what an operator does to a job -> 'ok', or why not
@@ -420,38 +523,29 @@ function ops.act(action, id, who, expected)
   local s = call('HGET', job(id), 'state')
   if not s then return 'there is no such job' end
   if expected ~= '' and s ~= expected then return 'it is ' .. s .. ' now' end
-  local key = P .. ':run:' .. run_of(id)
   if action == 'retry' then
     if s == 'queued' or s == 'running' then return 'it is ' .. s .. ' already' end
     if s == 'done' then return 'it is done' end
     if s == 'waiting' and call('HEXISTS', job(id), 'needs') == 1 then return 'it waits for its parents' end
     if s == 'parked' then return 'its tenant is held back' end
-    if s == 'dead' and call('HEXISTS', key, entity_of(id)) == 1 then
-      call('HSET', key, entity_of(id), '')
-      if entity_of(id) ~= 'seal' then call('HINCRBY', key, '#open', 1) end
-    end
-    call('HDEL', job(id), 'attempts', 'mark', 'lost', 'lost_mark', 'why')
-    ready(id)
+    open(id)
+    absolve(id)
+    start(id)
     wake()
     return 'ok'
   elseif action == 'cancel' then
     if s == 'done' or s == 'dead' then return 'it has ended' end
     if s == 'running' then
       call('HSET', job(id), 'cancel', who)
-      return 'ok'
+    else
+      unline(id)
+      bury(id, 'cancelled by ' .. who)
     end
-    call('LREM', line(tenant_of(id)), 0, id)
-    call('HDEL', job(id), 'needs')
-    bury(id, 'cancelled by ' .. who)
     return 'ok'
   elseif action == 'discard' then
     if s == 'running' then return 'it is running; cancel it first' end
     if s == 'done' then return 'it is done' end
-    call('LREM', line(tenant_of(id)), 0, id)
-    if s ~= 'dead' then entity_ended(id, 'gone discarded by ' .. who)
-    elseif call('HEXISTS', key, entity_of(id)) == 1 then call('HSET', key, entity_of(id), 'gone discarded by ' .. who) end
-    call('ZREM', state(s), id)
-    call('DEL', job(id))
+    discard(id, 'discarded by ' .. who)
     return 'ok'
   end
   return 'no such action'
@@ -459,22 +553,20 @@ end
 
 -- run who: takes a run out of the queue -> jobs that are still running and were told to stop
 function ops.drop(run, who)
-  local key, running = P .. ':run:' .. run, 0
-  for _, entity in ipairs(call('HKEYS', key)) do
+  local running = 0
+  for _, entity in ipairs(call('HKEYS', run_key(run))) do
     local id = run .. '/' .. entity
-    local s = call('HGET', job(id), 'state')
-    if s == 'running' then
-      call('HSET', job(id), 'cancel', who)
+    if call('HGET', job(id), 'state') == 'running' then
+      call('HSET', job(id), 'cancel', who, 'dropped', 1)
       running = running + 1
-    elseif s then
-      call('LREM', line(tenant_of(id)), 0, id)
-      call('ZREM', state(s), id)
-      call('DEL', job(id))
+    else
+      erase(id)
     end
   end
-  call('DEL', key)
+  call('DEL', run_key(run))
   call('ZREM', P .. ':runs', run)
   call('ZREM', P .. ':ended', run)
+  tidy(tenant_of(run))
   return running
 end
 

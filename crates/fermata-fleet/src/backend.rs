@@ -31,12 +31,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
-use crate::queue::{About, Claim, Claimed, Hold, Queue, Turn, insist};
+use crate::link::LinkError;
+use crate::queue::{About, Claim, Claimed, Hold, ProgressView, Queue, Turn, insist};
 
 /// The longest pause between two looks at an empty queue: messages wake us before, and may get lost.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long a worker that stops tries to tell so. What it could not settle is free when the lease ends.
-const GOODBYE: Duration = Duration::from_secs(4);
+///
+/// It comes up to three times in a row: the jobs, the one claimed last, the worker itself. All of it has to fit into
+/// what Kubernetes leaves to a pod that stops.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// The pause before leases that could not be renewed are renewed again: whoever is back first takes what has no lease.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
 
 /// The jobs that this process holds, and the places for more.
 #[derive(Clone)]
@@ -48,6 +54,7 @@ struct Shared {
     lease: Duration,
     places: Arc<Semaphore>,
     places_max: usize,
+    /// By fence: a job that was lost may come back to us while its first handler still ends.
     held: Mutex<HashMap<String, Held>>,
     /// Whether somebody waits for a place.
     crowded: AtomicBool,
@@ -108,7 +115,14 @@ impl Leases {
                 () = self.0.drain.cancelled(), if !self.0.drain.is_cancelled() => {}
                 () = end.cancelled() => break,
             }
-            self.renew().await;
+            let renewed = tokio::select! {
+                renewed = self.renew() => renewed,
+                // Redis may be silent for longer than we have to stop.
+                () = end.cancelled() => break,
+            };
+            if !renewed {
+                every.reset_after(RENEW_AGAIN.min(self.0.lease / 3));
+            }
         }
         let goodbye = self.0.queue.bye(&self.0.worker);
         if !matches!(tokio::time::timeout(GOODBYE, goodbye).await, Ok(Ok(()))) {
@@ -116,7 +130,8 @@ impl Leases {
         }
     }
 
-    async fn renew(&self) {
+    /// Returns whether Redis heard of it.
+    async fn renew(&self) -> bool {
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             places: u32::try_from(self.0.places_max).unwrap_or(u32::MAX),
@@ -130,7 +145,10 @@ impl Leases {
         let (holds, crowded) = match answer {
             Ok(answer) => answer,
             // The outage alone stops no job: if another worker gets it meanwhile, their logs fork, and no more.
-            Err(error) => return tracing::warn!("leases not renewed: {error}"),
+            Err(error) => {
+                tracing::warn!("leases not renewed: {error}");
+                return false;
+            }
         };
         self.0.crowded.store(crowded, Ordering::Relaxed);
         for (job, hold) in held.iter().zip(holds) {
@@ -143,6 +161,7 @@ impl Leases {
                 }
             }
         }
+        true
     }
 
     /// Listens for what wakes sleepers; what it misses they see within a second.
@@ -155,7 +174,7 @@ impl Leases {
                 while messages.next().await.is_some() {
                     self.0.wake.notify_one();
                 }
-                Ok::<_, crate::LinkError>(())
+                Ok::<_, LinkError>(())
             };
             tokio::select! {
                 heard = listening => if let Err(error) = heard {
@@ -184,7 +203,7 @@ impl Leases {
             match claim {
                 Claim::Job(claimed) => return Some(self.hold(claimed, place)),
                 Claim::Unreadable(name) => {
-                    tracing::error!(name, "a job that this release cannot read is dead now")
+                    tracing::error!(name, "a job that this release cannot read is dead now");
                 }
                 Claim::Nothing(wait) => {
                     tokio::select! {
@@ -207,30 +226,45 @@ impl Leases {
             _place: place,
             claimed,
         };
-        self.held().insert(held.claimed.id.to_string(), held.clone());
+        self.held().insert(held.claimed.fence.clone(), held.clone());
         held
     }
 
     /// Tells the queue how a turn ended, and forgets the job.
     async fn settle(&self, held: &Held, turn: &Turn) {
-        let id = held.claimed.id.to_string();
         if !held.lost.load(Ordering::Relaxed) {
-            let patience = CancellationToken::new();
-            let settle = insist(&patience, || self.0.queue.settle(&held.claimed, turn));
-            let settled = if self.0.drain.is_cancelled() {
-                tokio::time::timeout(GOODBYE, settle).await.ok().flatten()
-            } else {
-                settle.await
-            };
-            match settled {
-                Some(true) => {}
-                Some(false) => {
-                    tracing::warn!(job = id, "it went to another worker meanwhile; nothing is lost")
-                }
-                None => tracing::warn!(job = id, "Redis was not told how it ended; another worker will see"),
-            }
+            self.tell(held, turn).await;
         }
-        self.held().remove(&id);
+        self.held().remove(&held.claimed.fence);
+    }
+
+    async fn tell(&self, held: &Held, turn: &Turn) {
+        let (queue, job) = (&self.0.queue, held.claimed.id.to_string());
+        let patience = CancellationToken::new();
+        let settle = insist(&patience, || async {
+            match queue.settle(&held.claimed, turn).await {
+                // It would say the same for ever, and the place would never be free.
+                Err(error @ LinkError::Odd(_)) => {
+                    tracing::error!(job, "not settled: {error}");
+                    Ok(false)
+                }
+                answer => answer,
+            }
+        });
+        // An outage may have begun long before we are told to stop.
+        let stopping = async {
+            self.0.drain.cancelled().await;
+            tokio::time::sleep(GOODBYE).await;
+        };
+        let settled = tokio::select! {
+            settled = settle => settled,
+            () = stopping => None,
+        };
+        match settled {
+            Some(true) => {}
+            Some(false) => tracing::warn!(job, "it went to another worker meanwhile; nothing is lost"),
+            None => tracing::warn!(job, "Redis was not told how it ended; another worker will see"),
+        }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
@@ -260,7 +294,9 @@ impl Held {
     }
 
     /// Says how far the job is; it goes with the next renewal.
-    pub fn tell(&self, progress: String) {
+    pub fn tell(&self, events: u32, records: u64, requests: u64) {
+        let progress = ProgressView { events, records, requests };
+        let progress = serde_json::to_string(&progress).expect("it has only text keys");
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
@@ -317,9 +353,8 @@ impl Backend for FleetBackend {
                 let attempt = held.claimed.attempts as usize;
                 Poll::Ready(Some(Ok(TaskBuilder::new(held).task_id(id).attempt(attempt).build())))
             }
-            Ok(None) => Poll::Ready(None),
             Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) => Poll::Ready(None),
+            Ok(None) | Err(_) => Poll::Ready(None),
         }
     }
 

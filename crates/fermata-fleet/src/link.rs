@@ -236,7 +236,7 @@ impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> Self {
         match error.kind() {
             ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => {
-                Self::Refused(error.detail().unwrap_or("wrong user or password").to_owned())
+                Self::Refused(refusal(&error))
             }
             ErrorKind::Io
             | ErrorKind::MasterNameNotFoundBySentinel
@@ -250,15 +250,18 @@ impl From<RedisError> for LinkError {
             ) => Self::Away(error),
             _ => match error.code() {
                 Some("OOM") => Self::Full,
-                Some("WRONGPASS" | "NOAUTH" | "NOPERM") => {
-                    Self::Refused(error.detail().unwrap_or("wrong user or password").to_owned())
-                }
+                Some("WRONGPASS" | "NOAUTH" | "NOPERM") => Self::Refused(refusal(&error)),
                 // Saving fails, a script holds it up, too few replicas: it will pass, or the operator sees Redis's own alarm.
                 Some("MISCONF" | "BUSY" | "NOREPLICAS" | "UNBLOCKED") => Self::Away(error),
                 _ => Self::Odd(error),
             },
         }
     }
+}
+
+/// What Redis says of it, which is no whole sentence of ours.
+fn refusal(error: &RedisError) -> String {
+    error.detail().unwrap_or("wrong user or password").trim_end_matches('.').to_owned()
 }
 
 fn maker(address: &str) -> Option<Maker> {
@@ -317,16 +320,18 @@ pub fn has_password(address: &str) -> bool {
     shown(address) != address
 }
 
-/// An address without its password, for people.
+/// An address without its password, for people. What is no address at all may hold one too.
 pub fn shown(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    match authority.rsplit_once('@').map(|(login, _)| login) {
-        Some(login) if login.contains(':') => {
-            let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:***{}", &rest[login.len()..])
-        }
-        _ => address.to_owned(),
+    let (scheme, rest) = match address.find("://") {
+        Some(at) => address.split_at(at + 3),
+        None => ("", address),
+    };
+    // The last one: a password that was not encoded may hold more of them, and slashes.
+    let Some((login, host)) = rest.rsplit_once('@') else { return address.to_owned() };
+    match login.split_once(':') {
+        Some((user, _)) => format!("{scheme}{user}:***@{host}"),
+        None if scheme.is_empty() => format!("***@{host}"),
+        None => address.to_owned(),
     }
 }
 
@@ -358,6 +363,10 @@ mod tests {
         check("redis://:s3cret@localhost:1/0", "redis://:***@localhost:1/0");
         check("rediss://user:a@b:c@host/0", "rediss://user:***@host/0");
         check("redis+sentinel://u:p@a,b/m", "redis+sentinel://u:***@a,b/m");
+        check("redis://:pa/s:s@w@localhost/0", "redis://:***@localhost/0");
+        check("user:s3cret@localhost", "user:***@localhost");
+        check("redis:/u:s3cret@localhost", "redis:***@localhost");
+        check("s3cret@localhost", "***@localhost");
         check("nonsense", "nonsense");
         assert!(has_password("redis://:x@h") && !has_password("redis://user@h"));
     }

@@ -28,7 +28,9 @@ use tokio_util::sync::CancellationToken;
 use crate::link::{Link, LinkError};
 
 pub(crate) use look::About;
-pub use look::{AuditEntry, Counts, Filter, JobView, QueueView, RunView, TenantView, WorkerView};
+pub use look::{
+    AuditEntry, Counts, Filter, JobView, ProgressView, QueueView, RunView, TenantView, WorkerView,
+};
 
 /// The job that makes a run a snapshot, once all others have ended.
 pub const SEAL: &str = "seal";
@@ -39,6 +41,9 @@ const ATTEMPTS_MAX: u32 = 8;
 pub struct Queue {
     link: Link,
     script: Arc<Script>,
+    /// What the script takes for the time in ms; Redis's own clock, but for tests of the script.
+    #[cfg(feature = "testing")]
+    clock: Option<Arc<std::sync::atomic::AtomicU64>>,
 }
 
 /// The name of a job: `<tenant>/<run>/<entity>`. Made of what it does, so that enqueueing twice is enqueueing once.
@@ -198,7 +203,21 @@ pub enum Action {
 impl Queue {
     /// The queue behind a link.
     pub fn new(link: Link) -> Self {
-        Self { link, script: Arc::new(Script::new(include_str!("../lua/queue.lua"))) }
+        Self {
+            link,
+            script: Arc::new(Script::new(include_str!("../lua/queue.lua"))),
+            #[cfg(feature = "testing")]
+            clock: None,
+        }
+    }
+
+    /// The same queue by a clock that a test turns, in milliseconds.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn by(mut self, clock: Arc<std::sync::atomic::AtomicU64>) -> Self {
+        self.clock = Some(clock);
+        self
     }
 
     /// The link.
@@ -227,8 +246,7 @@ impl Queue {
         {
             return Ok(Claim::Nothing(Duration::from_millis(get(wait.clone())?)));
         }
-        let (name, fence, attempts, mark, lost, _): (String, String, u32, u32, u32, u32) =
-            get(Value::Array(parts))?;
+        let (name, fence, attempts, mark, lost): (String, String, u32, u32, u32) = get(Value::Array(parts))?;
         match name.parse() {
             Ok(id) => Ok(Claim::Job(Claimed { id, fence, attempts, mark, lost })),
             Err(error) => {
@@ -287,12 +305,17 @@ impl Queue {
         }
         let mut answers: Vec<u8> = get(self.call("renew", &args).await?)?;
         let waited_for = answers.pop() == Some(1);
-        let hold = |answer| match answer {
+        let became = |answer| match answer {
             1 => Hold::Kept,
             2 => Hold::Cancelled,
             _ => Hold::Lost,
         };
-        Ok((answers.into_iter().map(hold).collect(), waited_for))
+        Ok((answers.into_iter().map(became).collect(), waited_for))
+    }
+
+    /// Enqueues entities of a run again that ended as far as the queue knew, and have not.
+    pub async fn reopen(&self, tenant: &Tenant, run: &RunId, entities: &[&str]) -> Result<(), LinkError> {
+        self.call("reopen", &[&format!("{tenant}/{run}"), &entities.join(" ")]).await.map(drop)
     }
 
     /// Takes a worker that stops out of the list.
@@ -300,15 +323,31 @@ impl Queue {
         self.call("bye", &[worker]).await.map(drop)
     }
 
-    /// Holds a tenant's jobs back; returns how many were parked at once.
+    /// Holds a tenant's jobs back, beside what else they are held for; returns how many are parked.
     pub async fn hold(&self, tenant: &Tenant, why: HeldFor) -> Result<u64, LinkError> {
-        get(self.call("hold", &[tenant.as_str(), why.name()]).await?)
+        let (mut parked, mut from) = (0, 0);
+        loop {
+            let answer = self.call("hold", &[tenant.as_str(), why.name(), &from.to_string()]).await?;
+            let (these, next): (u64, u64) = get(answer)?;
+            parked += these;
+            if next == 0 {
+                return Ok(parked);
+            }
+            from = next;
+        }
     }
 
-    /// Lets a tenant's jobs go on, if this is why they are held; whatever it is when `None`.
+    /// Takes a reason away for which a tenant's jobs are held, or all of them if `None`; `true` if they go on now.
     pub async fn free(&self, tenant: &Tenant, why: Option<HeldFor>) -> Result<bool, LinkError> {
-        let why = why.map_or("", HeldFor::name);
-        Ok(get::<u8>(self.call("free", &[tenant.as_str(), why]).await?)? == 1)
+        let (why, mut from) = (why.map_or("", HeldFor::name), 0_u64);
+        loop {
+            let answer = self.call("free", &[tenant.as_str(), why, &from.to_string()]).await?;
+            let (freed, next): (u64, u64) = get(answer)?;
+            if next == 0 {
+                return Ok(freed == 1);
+            }
+            from = next;
+        }
     }
 
     /// Does something to a job for an operator, if it is in the state they saw it in. `Err` says why it is not done.
@@ -336,13 +375,18 @@ impl Queue {
     }
 
     async fn call(&self, op: &str, args: &[&str]) -> Result<Value, LinkError> {
-        // The second argument is the time; Redis's own, always, but for tests of the script.
-        let args: Vec<&[u8]> = [op, ""].iter().chain(args).map(|arg| arg.as_bytes()).collect();
+        #[cfg(feature = "testing")]
+        let now =
+            self.clock.as_ref().map(|clock| clock.load(std::sync::atomic::Ordering::Relaxed).to_string());
+        #[cfg(not(feature = "testing"))]
+        let now = None::<String>;
+        let now = now.as_deref().unwrap_or_default();
+        let args: Vec<&[u8]> = [op, now].iter().chain(args).map(|arg| arg.as_bytes()).collect();
         self.link.run(&self.script, &args).await
     }
 }
 
-/// Asks again for as long as Redis is away; `None` when told to stop, or when the answer makes no sense.
+/// Asks again until there is an answer; `None` when told to stop.
 pub(crate) async fn insist<T, F>(stop: &CancellationToken, mut ask: impl FnMut() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, LinkError>>,
@@ -401,6 +445,21 @@ impl FromStr for JobState {
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Self::ALL.into_iter().find(|state| state.name() == text);
         known.ok_or_else(|| format!("it is one of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
+impl Turn {
+    /// Its name in metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Dead(_) => "dead",
+            Self::Again => "again",
+            Self::Back => "back",
+            Self::Waiting { .. } => "waiting",
+            Self::Retry { .. } => "retry",
+            Self::Reopen(_) => "reopen",
+        }
     }
 }
 

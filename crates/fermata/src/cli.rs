@@ -6,6 +6,9 @@
     reason = "doc comments are help texts here"
 )]
 
+mod queue;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +17,8 @@ use fermata_engine::export::Format;
 use jiff::civil::Date;
 
 use crate::config::LogFormat;
+pub(crate) use queue::{JobsAction, JobsCommand, QueueAction, QueueCommand, WhichJobs};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Backs up what Tempo keeps outside Jira: worklogs, teams, accounts, plans and the rest.
 #[derive(Debug, Parser)]
@@ -44,8 +49,8 @@ pub(crate) struct Global {
     /// Store: a folder or file:///path [environment: FERMATA_STORE] [default: ./fermata-data]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// Queue of a fleet [environment: FERMATA_REDIS]
-    #[arg(long, global = true, value_name = "URL", hide = true)]
+    /// Queue of a fleet, without a password [environment: FERMATA_REDIS]
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) redis: Option<String>,
     /// How the log on stderr is written [what it holds: FERMATA_LOG]
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -70,6 +75,20 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Back tenants up, from where the last backup was interrupted if it was
     Backup(Backup),
+    /// Plan tenants' backups and put their jobs into the queue, for workers to carry out
+    Enqueue(Enqueue),
+    /// Carry out jobs from the queue until told to stop
+    Worker(Worker),
+    /// Enqueue tenants when they are due, and keep the queue whole, until told to stop
+    Scheduler(Scheduler),
+    /// Put back into the queue what unfinished runs lack there
+    Reconcile,
+    /// Jobs in the queue: what they are at, and what an operator does about it
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// The queue as a whole
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Unfinished runs
     #[command(subcommand)]
     Runs(RunsCommand),
@@ -93,6 +112,16 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// What the log holds when nobody says otherwise: what runs for weeks tells what it does.
+    pub(crate) fn log_level(&self) -> LevelFilter {
+        match self {
+            Self::Worker(_) | Self::Scheduler(_) => LevelFilter::INFO,
+            _ => LevelFilter::ERROR,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -213,6 +242,64 @@ pub(crate) struct Backup {
     /// How far back timesheet periods and approvals are read [default: one year]
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub(crate) from: Option<Date>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).multiple(false))]
+pub(crate) struct Enqueue {
+    /// Which
+    #[arg(group = "who")]
+    pub(crate) tenants: Vec<Tenant>,
+    /// Every tenant that is not paused
+    #[arg(long, group = "who")]
+    pub(crate) all: bool,
+    /// Every tenant whose schedule says so; for a site without a scheduler, from cron
+    #[arg(long, group = "who")]
+    pub(crate) due: bool,
+    /// Only this entity and what it hangs on (again for more)
+    #[arg(long, value_name = "ENTITY", conflicts_with = "due")]
+    pub(crate) entity: Vec<String>,
+    /// Read everything, as every backup does so far
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// How far back timesheet periods and approvals are read [default: one year]
+    #[arg(long, value_name = "DATE", value_parser = date, conflicts_with = "due")]
+    pub(crate) from: Option<Date>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    /// Jobs to work on at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) concurrency: u16,
+    /// Where probes and metrics are served, like 0.0.0.0:9464; nowhere without
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Seconds that a job may hold its place while others wait
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) slice: u64,
+    /// Seconds after which a worker that gives no sign of life is taken for lost
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=600))]
+    pub(crate) lease: u64,
+    /// The address that this worker's requests come from, by a name of your choice; with --egress-rate
+    #[arg(long, value_name = "NAME", requires = "egress_rate")]
+    pub(crate) egress: Option<String>,
+    /// Requests per second that all workers behind that address make together, for all tenants
+    #[arg(long, value_name = "N", requires = "egress")]
+    pub(crate) egress_rate: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scheduler {
+    /// Where probes and metrics are served, like 0.0.0.0:9464; nowhere without
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Minutes over which tenants that are due at the same time are spread
+    #[arg(long, value_name = "MINUTES", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=1440))]
+    pub(crate) spread: u64,
+    /// Seconds between two looks at all tenants and their unfinished runs
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) sweep: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,13 +3,18 @@
 mod backup;
 mod demo;
 mod doctor;
+mod enqueue;
 mod export;
+mod fleet;
 mod init;
+mod jobs;
 mod papers;
+mod queue;
 mod runs;
 mod snapshots;
 mod tenant;
 mod token;
+mod worker;
 
 use std::time::Duration;
 
@@ -36,6 +41,12 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
         Command::Tenant(command) => tenant::run(command, &config, *out, now).await,
         Command::Token(command) => token::run(command, &config, *out, now).await,
         Command::Backup(backup) => backup::run(backup, &config, *out, now).await,
+        Command::Enqueue(enqueue) => enqueue::run(enqueue, &config, *out, now).await,
+        Command::Worker(worker) => worker::run(worker, &config, *out).await,
+        Command::Scheduler(scheduler) => worker::schedule(scheduler, &config, *out).await,
+        Command::Reconcile => enqueue::reconcile(&config, *out).await,
+        Command::Jobs(command) => jobs::run(command, &config, *out, now).await,
+        Command::Queue(command) => queue::run(command, &config, *out, now).await,
         Command::Runs(command) => runs::run(command, &config, *out).await,
         Command::Snapshots(command) => snapshots::run(command, &config, *out).await,
         Command::Export(export) => export::run(export, &config, *out).await,

@@ -5,7 +5,7 @@
 //! | `FERMATA_STORE` | `store` | the store: a folder, or `file:///path` |
 //! | `FERMATA_KEY_FILE` | `key_file` | the age key that opens tokens, checkpoints and records |
 //! | `FERMATA_RECIPIENTS` | `recipients` | public age keys to encrypt records to, with commas between |
-//! | `FERMATA_REDIS` | `redis` | the queue of a fleet |
+//! | `FERMATA_REDIS` | `redis` | the queue of a fleet: `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, `redis+sentinel://host,host/master` |
 //! | `FERMATA_LOG` | `log_level` | `error`, `warn`, `info`, `debug` or `trace` |
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use fermata_vault::Recipient;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
+use crate::exit::Usage;
 
 /// The store when none is named.
 const STORE: &str = "./fermata-data";
@@ -43,6 +44,10 @@ pub(crate) struct Config {
     pub(crate) key_file: PathBuf,
     /// Keys to encrypt records to; the key file's own when empty.
     pub(crate) recipients: Vec<Recipient>,
+    /// The queue of a fleet, if there is one.
+    redis: Option<String>,
+    /// Who gives the command: user and machine, for the audit list.
+    pub(crate) who: String,
     /// How the log is written.
     pub(crate) log_format: LogFormat,
     /// What the log holds.
@@ -66,11 +71,29 @@ pub(crate) struct ConfigError(Vec<String>);
 
 impl Config {
     /// Reads it all and reports every mistake at once.
-    pub(crate) fn load(global: &Global) -> Result<Self, ConfigError> {
-        Self::from(global, environment)
+    ///
+    /// `level` is what the log holds when nobody says otherwise.
+    pub(crate) fn load(global: &Global, level: LevelFilter) -> Result<Self, ConfigError> {
+        Self::from(global, level, environment)
     }
 
-    fn from(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    /// The queue of the fleet.
+    pub(crate) fn redis(&self) -> Result<&str, Usage> {
+        self.redis.as_deref().ok_or_else(|| {
+            Usage("there is no queue: FERMATA_REDIS (or `redis` in fermata.toml) names it, like redis://localhost:6379/0; without a fleet use `fermata backup`".to_owned())
+        })
+    }
+
+    /// The queue of the fleet, where there is a fleet.
+    pub(crate) fn redis_if_any(&self) -> Option<&str> {
+        self.redis.as_deref()
+    }
+
+    fn from(
+        global: &Global,
+        level: LevelFilter,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let mut wrong = Vec::new();
         let mut file = file(global.config.as_deref(), &mut wrong);
         let mut named = |flag: Option<&String>, variable: &str| {
@@ -80,10 +103,9 @@ impl Config {
         };
         let store = named(global.store.as_ref(), "FERMATA_STORE");
         let key_file = named(None, "FERMATA_KEY_FILE");
-        // The fleet reads it; here it is only known, so that one file serves both.
-        let _redis = named(global.redis.as_ref(), "FERMATA_REDIS");
+        let redis = named(global.redis.as_ref(), "FERMATA_REDIS");
         let recipients = named(None, "FERMATA_RECIPIENTS").unwrap_or_default();
-        let level = named(None, "FERMATA_LOG").unwrap_or_else(|| "error".to_owned());
+        let log_level = named(None, "FERMATA_LOG");
         let recipients: Vec<_> = recipients
             .split([',', ' ', '\n'])
             .filter(|text| !text.is_empty())
@@ -91,10 +113,27 @@ impl Config {
                 text.parse().map_err(|error| wrong.push(format!("FERMATA_RECIPIENTS: {error}"))).ok()
             })
             .collect();
-        let log_level = level.parse().unwrap_or_else(|_| {
-            wrong.push(format!("FERMATA_LOG: {level:?} is none of error, warn, info, debug, trace"));
-            LevelFilter::ERROR
+        let log_level = log_level.map_or(level, |level| {
+            level.parse().unwrap_or_else(|_| {
+                wrong.push(format!("FERMATA_LOG: {level:?} is none of error, warn, info, debug, trace"));
+                LevelFilter::ERROR
+            })
         });
+        let address = redis.as_deref().map(|address| fermata_fleet::Link::new(address, ""));
+        wrong.extend(address.and_then(Result::err).map(|error| format!("FERMATA_REDIS: {error}")));
+        // Whoever lists processes reads their arguments.
+        if global.redis.as_deref().is_some_and(fermata_fleet::link::has_password) {
+            wrong.push(
+                "--redis: a password does not belong on a command line; put the address into FERMATA_REDIS"
+                    .to_owned(),
+            );
+        }
+        let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(&environment);
+        let host = gethostname::gethostname().to_string_lossy().into_owned();
+        let who = format!(
+            "{}@{host}",
+            user.filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".to_owned())
+        );
         if !wrong.is_empty() {
             return Err(ConfigError(wrong));
         }
@@ -103,6 +142,8 @@ impl Config {
             store: store.unwrap_or_else(|| STORE.to_owned()),
             key_file: key_file.unwrap_or_else(|| KEY_FILE.to_owned()).into(),
             recipients,
+            redis,
+            who,
             log_format: global.log,
             log_level,
         })
@@ -156,9 +197,12 @@ mod tests {
     fn flags_before_environment_before_defaults() {
         let global = Global { store: Some("/flag".to_owned()), ..Global::default() };
         let environment = |name: &str| (name == "FERMATA_STORE").then(|| "/environment".to_owned());
-        assert_eq!(Config::from(&global, environment).unwrap().store, "/flag");
-        assert_eq!(Config::from(&Global::default(), environment).unwrap().store, "/environment");
-        let config = Config::from(&Global::default(), |_| None).unwrap();
+        assert_eq!(Config::from(&global, LevelFilter::ERROR, environment).unwrap().store, "/flag");
+        assert_eq!(
+            Config::from(&Global::default(), LevelFilter::ERROR, environment).unwrap().store,
+            "/environment"
+        );
+        let config = Config::from(&Global::default(), LevelFilter::ERROR, |_| None).unwrap();
         assert_eq!((config.store.as_str(), config.store_is_default), (STORE, true));
     }
 
@@ -170,7 +214,7 @@ mod tests {
             "FERMATA_LOG" => Some("loud".to_owned()),
             _ => None,
         };
-        let error = Config::from(&global, environment).unwrap_err();
+        let error = Config::from(&global, LevelFilter::ERROR, environment).unwrap_err();
         assert_eq!(error.0.len(), 4, "{error}");
     }
 

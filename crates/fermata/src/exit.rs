@@ -2,8 +2,11 @@
 
 use fermata_core::names::NameError;
 use fermata_core::plan::PlanError;
+use fermata_core::schedule::ScheduleError;
 use fermata_engine::BackupError;
 use fermata_engine::export::ExportError;
+use fermata_fleet::queue::BadJobId;
+use fermata_fleet::{LinkError, ProduceError};
 use fermata_tempo::client::ClientError;
 use fermata_tempo::{Disposition, TempoError};
 use fermata_vault::{BadRecipient, KeyError, VaultError};
@@ -35,7 +38,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         if let Some(error) = cause.downcast_ref::<TempoError>() {
             return if error.disposition() == Disposition::Token { TOKEN } else { FAILED };
         }
-        match cause.downcast_ref::<BackupError>() {
+        match backup(cause) {
             Some(BackupError::TokenRefused(_)) => return TOKEN,
             Some(
                 BackupError::NoTenant(_)
@@ -47,7 +50,14 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             Some(BackupError::Vault(error)) => return vault(error),
             _ => {}
         }
+        match link(cause) {
+            Some(LinkError::Address { .. } | LinkError::Refused(_) | LinkError::Old { .. }) => return USAGE,
+            Some(_) => return FAILED,
+            None => {}
+        }
         let usage = cause.is::<Usage>()
+            || cause.is::<BadJobId>()
+            || cause.is::<ScheduleError>()
             || cause.is::<ConfigError>()
             || cause.is::<NameError>()
             || cause.is::<PlanError>()
@@ -60,6 +70,21 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
         }
     }
     FAILED
+}
+
+/// What a backup failed with, also where a producer hands it on.
+fn backup<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a BackupError> {
+    match cause.downcast_ref::<ProduceError>() {
+        Some(ProduceError::Backup(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+fn link<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a LinkError> {
+    match cause.downcast_ref::<ProduceError>() {
+        Some(ProduceError::Link(error)) => Some(error),
+        _ => cause.downcast_ref(),
+    }
 }
 
 fn vault(error: &VaultError) -> u8 {
@@ -78,7 +103,7 @@ fn vault(error: &VaultError) -> u8 {
 /// What to do about a failure, where its own words do not say it.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
-        let vault = match cause.downcast_ref::<BackupError>() {
+        let vault = match backup(cause) {
             Some(BackupError::Vault(error)) => Some(error),
             _ => cause.downcast_ref::<VaultError>(),
         };
@@ -94,6 +119,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
             }
             _ => {}
         }
+        if let Some(LinkError::Away(_)) = link(cause) {
+            return Some("is Redis running, and FERMATA_REDIS its address? Nothing is lost while it is away");
+        }
         match cause.downcast_ref::<KeyError>() {
             Some(KeyError::Missing { .. }) => {
                 Some("`fermata init` makes one for a new vault; for a vault that exists, bring back the copy of its key")
@@ -107,4 +135,26 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
             },
         }
     })
+}
+
+/// One code for many tenants: that of all, or "partial" where they differ.
+pub(crate) fn sum(codes: &[u8]) -> u8 {
+    match codes {
+        [] => DONE,
+        [first, rest @ ..] if rest.iter().all(|code| code == first) => *first,
+        _ => PARTIAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_code_for_many_tenants() {
+        assert_eq!(sum(&[]), DONE);
+        assert_eq!(sum(&[TOKEN]), TOKEN);
+        assert_eq!(sum(&[FAILED, FAILED]), FAILED);
+        assert_eq!(sum(&[DONE, TOKEN]), PARTIAL);
+    }
 }

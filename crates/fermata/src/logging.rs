@@ -6,7 +6,8 @@ use tracing_subscriber::prelude::*;
 
 use crate::config::{Config, LogFormat};
 
-const OURS: [&str; 5] = ["fermata", "fermata_core", "fermata_tempo", "fermata_vault", "fermata_engine"];
+const OURS: [&str; 6] =
+    ["fermata", "fermata_core", "fermata_tempo", "fermata_vault", "fermata_engine", "fermata_fleet"];
 
 /// Starts the log.
 pub(crate) fn start(config: &Config) {
@@ -15,7 +16,8 @@ pub(crate) fn start(config: &Config) {
         .with_targets(OURS.map(|target| (target, config.log_level)))
         .with_default(LevelFilter::from_level(least.min(Level::WARN)));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => registry.with(layer.compact()).init(),
         LogFormat::Json => registry.with(layer.json()).init(),

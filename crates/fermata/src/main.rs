@@ -29,15 +29,17 @@ fn main() -> ExitCode {
         }
     };
     let out = out::Out::new(cli.global.json, cli.global.quiet);
-    let result = config::Config::load(&cli.global).map_err(anyhow::Error::from).and_then(|config| {
-        logging::start(&config);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .enable_all()
-            .build()?;
-        runtime.block_on(commands::run(cli.command, config, &out))
-    });
+    let result = config::Config::load(&cli.global, cli.command.log_level())
+        .map_err(anyhow::Error::from)
+        .and_then(|config| {
+            logging::start(&config);
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(WORKERS)
+                .max_blocking_threads(BLOCKING_THREADS_MAX)
+                .enable_all()
+                .build()?;
+            runtime.block_on(commands::run(cli.command, config, &out))
+        });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::exit;
@@ -118,6 +119,12 @@ pub(crate) fn table<const N: usize>(
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether a text is wider than the terminal; nothing is, where there is none.
+pub(crate) fn overflows(text: &str) -> bool {
+    let width = Table::new().width();
+    width.is_some_and(|width| text.lines().any(|line| line.chars().count() > usize::from(width)))
+}
+
 /// A count with thousands apart.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -129,6 +136,45 @@ pub(crate) fn count(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// One line that moves no cursor and colours nothing: what others wrote may hold anything.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// A text that is not longer than so many characters.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.to_owned(),
+    }
+}
+
+/// So many of a thing.
+pub(crate) fn several(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// A length of time in the unit that fits.
+pub(crate) fn duration(seconds: f64) -> String {
+    match seconds {
+        ..60.0 => format!("{seconds:.0} s"),
+        ..3_600.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.1} h", seconds / 3_600.0),
+        _ => format!("{:.0} days", seconds / 86_400.0),
+    }
+}
+
+/// A moment, as it is and from now.
+pub(crate) fn moment(moment: Timestamp, now: Timestamp) -> String {
+    format!("{}, {}", moment.strftime("%Y-%m-%d %H:%M:%SZ"), from_now(moment, now))
+}
+
+/// A moment from now: `in 5 s`, `4 min ago`.
+pub(crate) fn from_now(moment: Timestamp, now: Timestamp) -> String {
+    let seconds = moment.duration_since(now).as_secs_f64();
+    if seconds > 0.0 { format!("in {}", duration(seconds)) } else { format!("{} ago", duration(-seconds)) }
 }
 
 /// Bytes in the unit that fits.
@@ -154,5 +200,16 @@ mod tests {
     fn numbers_for_people() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([5, 1_536, 3 << 20, 1 << 50].map(bytes), ["5 B", "1.5 KiB", "3.0 MiB", "1024.0 TiB"]);
+        let durations = [5.0, 300.0, 7_200.0, 200_000.0].map(duration);
+        assert_eq!(durations, ["5 s", "5 min", "2.0 h", "2 days"]);
+        let now = Timestamp::UNIX_EPOCH;
+        let later = Timestamp::from_second(90).unwrap();
+        assert_eq!([from_now(later, now), from_now(now, later)], ["in 2 min", "2 min ago"]);
+    }
+
+    #[test]
+    fn what_others_wrote_is_made_harmless() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\u{9b}"), "a [2Jb c ");
+        assert_eq!([cut("äöü", 3), cut("äöü x", 4)], ["äöü", "äöü…"]);
     }
 }

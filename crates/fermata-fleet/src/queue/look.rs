@@ -9,7 +9,7 @@ use fermata_core::names::{RunId, Tenant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, JobState, Queue, SEAL};
+use super::{Action, JobId, JobState, Queue, SEAL};
 use crate::link::LinkError;
 
 /// Jobs whose particulars are asked for at once.
@@ -134,7 +134,7 @@ pub(crate) struct About {
 /// A tenant's place in the queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TenantView {
-    /// Why its jobs are held back, if they are.
+    /// Why its jobs are held back, if they are: `token`, `paused`, `queue`, or several of them with blanks between.
     pub held: Option<String>,
     /// Jobs at work.
     pub busy: u32,
@@ -173,6 +173,9 @@ pub struct AuditEntry {
     pub reason: Option<String>,
 }
 
+type QueueAnswer = (Option<String>, Vec<(String, f64)>, Vec<String>, u64, u64, BTreeMap<String, u64>);
+type TenantAnswer = ((Option<String>, Option<u32>, Option<u32>), Option<f64>, u64);
+
 impl Queue {
     /// Jobs by state.
     pub async fn counts(&self) -> Result<Counts, LinkError> {
@@ -194,14 +197,17 @@ impl Queue {
         ask.cmd("ZCARD").arg(self.key("ring"));
         ask.cmd("ZCARD").arg(self.key("cooling"));
         ask.cmd("HGETALL").arg(self.key("counters"));
-        type Answer = (Option<String>, Vec<(String, f64)>, Vec<String>, u64, u64, BTreeMap<String, u64>);
-        let (paused, oldest, tenants, tenants_ready, tenants_cooling, counters): Answer =
+        let (paused, oldest, tenants, tenants_ready, tenants_cooling, counters): QueueAnswer =
             self.link.ask_all(&ask).await?;
         let mut held = BTreeMap::new();
-        for tenant in tenants.iter().filter_map(|tenant| tenant.parse::<Tenant>().ok()) {
-            if let Some(why) = self.tenant(&tenant).await?.held {
-                held.insert(tenant, why);
+        for page in tenants.chunks(PAGE) {
+            let mut ask = redis::pipe();
+            for tenant in page {
+                ask.cmd("HGET").arg(self.key(&format!("tenant:{tenant}"))).arg("held");
             }
+            let reasons: Vec<Option<String>> = self.link.ask_all(&ask).await?;
+            let known = page.iter().zip(reasons);
+            held.extend(known.filter_map(|(tenant, why)| Some((tenant.parse::<Tenant>().ok()?, why?))));
         }
         let oldest = oldest.first().and_then(|(_, since)| moment(*since));
         let workers = self.workers().await?;
@@ -232,11 +238,7 @@ impl Queue {
         ask.cmd("HMGET").arg(self.key(&format!("tenant:{tenant}"))).arg(&["held", "busy", "cap"]);
         ask.cmd("GET").arg(self.key(&format!("cool:{tenant}")));
         ask.cmd("LLEN").arg(self.key(&format!("ready:{tenant}")));
-        let ((held, busy, cap), cooling, ready): (
-            (Option<String>, Option<u32>, Option<u32>),
-            Option<f64>,
-            u64,
-        ) = self.link.ask_all(&ask).await?;
+        let ((held, busy, cap), cooling, ready): TenantAnswer = self.link.ask_all(&ask).await?;
         Ok(TenantView { held, busy: busy.unwrap_or(0), cap, cooling: cooling.and_then(moment), ready })
     }
 
@@ -275,18 +277,15 @@ impl Queue {
 
     /// The jobs that match, at most so many, and how many match in all.
     pub async fn list(&self, filter: &Filter, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
-        let ids = match (&filter.tenant, &filter.run) {
-            (Some(tenant), Some(run)) => self.ids_of_run(&format!("{tenant}/{run}")).await?,
-            (Some(tenant), None) => self.ids_of(tenant).await?,
-            _ => {
-                let of_all = filter.entity.is_none() && filter.error.is_none() && filter.run.is_none();
-                return if of_all {
-                    self.first(filter.state, most).await
-                } else {
-                    self.search(filter, most).await
-                };
-            }
+        let Some(tenant) = &filter.tenant else {
+            let of_all = filter.entity.is_none() && filter.error.is_none() && filter.run.is_none();
+            return if of_all {
+                self.first(filter.state, most).await
+            } else {
+                self.search(filter, most).await
+            };
         };
+        let ids = self.ids_of(tenant, filter.run.as_ref()).await?;
         let mut found = Vec::new();
         for page in ids.chunks(PAGE) {
             found.extend(self.particulars(page).await?.into_iter().flatten().filter(|job| filter.takes(job)));
@@ -327,19 +326,26 @@ impl Queue {
                     at(job.next_at)
                 )
             }
-            JobState::Parked => match self.tenant(tenant).await?.held.as_deref() {
-                Some("token") => {
+            JobState::Parked => self.why_parked(tenant).await?,
+            JobState::Queued => self.why_queued(tenant).await?,
+        })
+    }
+
+    async fn why_parked(&self, tenant: &Tenant) -> Result<String, LinkError> {
+        let held = self.tenant(tenant).await?.held.unwrap_or_default();
+        let reasons: Vec<_> = held
+            .split(' ')
+            .map(|reason| match reason {
+                "token" => {
                     format!(
                         "Tempo refused the token of {tenant}; store a new one: `fermata token set {tenant}`"
                     )
                 }
-                Some("paused") => {
-                    format!("{tenant} is paused; `fermata tenant resume {tenant}` lets it go on")
-                }
+                "paused" => format!("{tenant} is paused; `fermata tenant resume {tenant}` lets it go on"),
                 _ => format!("{tenant} is held back; `fermata queue resume --tenant {tenant}` lets it go on"),
-            },
-            JobState::Queued => self.why_queued(tenant).await?,
-        })
+            })
+            .collect();
+        Ok(reasons.join("; besides, "))
     }
 
     async fn why_queued(&self, tenant: &Tenant) -> Result<String, LinkError> {
@@ -348,7 +354,8 @@ impl Queue {
         if let Some(who) = queue.paused {
             return Ok(format!("the queue was paused by {who}; `fermata queue resume` lets it go on"));
         }
-        if queue.workers.is_empty() {
+        let workers: Vec<_> = queue.workers.iter().filter(|worker| !worker.stopping).collect();
+        if workers.is_empty() {
             return Ok("no worker is running; `fermata worker` starts one".to_owned());
         }
         if let Some(until) = place.cooling {
@@ -359,13 +366,13 @@ impl Queue {
         }
         if place.cap.is_some_and(|cap| place.busy >= cap) {
             let busy = place.busy;
-            return Ok(format!("{busy} jobs of {tenant} are running, which is as many as its quota feeds"));
+            return Ok(format!("as many jobs of {tenant} are running as its quota feeds: {busy}"));
         }
-        let places: u32 = queue.workers.iter().map(|worker| worker.places).sum();
-        let busy: u32 = queue.workers.iter().map(|worker| worker.busy).sum();
+        let places: u32 = workers.iter().map(|worker| worker.places).sum();
+        let busy: u32 = workers.iter().map(|worker| worker.busy).sum();
         let (ready, tenants) = (place.ready, queue.tenants_ready);
         Ok(format!(
-            "it waits for a place: {busy} of {places} are taken, {tenants} tenants take turns, and {ready} jobs of {tenant} are in line"
+            "it waits for a place: {busy} of {places} are taken, tenants that take turns: {tenants}, jobs of {tenant} in line: {ready}"
         ))
     }
 
@@ -473,17 +480,21 @@ impl Queue {
         self.link.ask(redis::cmd("ZRANGE").arg(key).arg(from).arg(from + count - 1)).await
     }
 
-    async fn ids_of(&self, tenant: &Tenant) -> Result<Vec<String>, LinkError> {
-        let (from, to) = (format!("[{tenant}/"), format!("({tenant}0"));
-        let runs: Vec<String> =
-            self.link.ask(redis::cmd("ZRANGEBYLEX").arg(self.key("runs")).arg(from).arg(to)).await?;
+    async fn ids_of(&self, tenant: &Tenant, run: Option<&RunId>) -> Result<Vec<String>, LinkError> {
+        // What begins with this comes before what begins with the next character.
+        let (prefix, end) = (format!("{tenant}/"), format!("({tenant}0"));
+        let runs: Vec<String> = self
+            .link
+            .ask(redis::cmd("ZRANGEBYLEX").arg(self.key("runs")).arg(format!("[{prefix}")).arg(end))
+            .await?;
         let mut ids = Vec::new();
-        for run in runs {
-            ids.extend(self.ids_of_run(&run).await?);
+        for name in runs {
+            if run.is_none_or(|run| name.ends_with(run.as_str())) {
+                ids.extend(self.ids_of_run(&name).await?);
+            }
         }
-        // Dead letters outlive their runs.
+        // Dead letters outlive their runs; those of another run the filter drops.
         let dead = self.ids_in(JobState::Dead, 0, 10_000).await?;
-        let prefix = format!("{tenant}/");
         ids.extend(dead.into_iter().filter(|id| id.starts_with(&prefix)));
         ids.sort();
         ids.dedup();
@@ -507,6 +518,23 @@ impl Queue {
         }
         let all: Vec<HashMap<String, String>> = self.link.ask_all(&ask).await?;
         Ok(ids.iter().zip(all).map(|(id, fields)| job_view(id, fields)).collect())
+    }
+}
+
+impl JobView {
+    /// Why an operator cannot do this to the job as it is, if they cannot. The queue has the last word, in the same words.
+    pub fn refusal(&self, action: Action) -> Option<String> {
+        use JobState::{Dead, Done, Parked, Queued, Running, Waiting};
+        let why = match (action, self.state) {
+            (Action::Retry, Queued | Running) => return Some(format!("it is {} already", self.state.name())),
+            (Action::Retry, Waiting) if !self.waits_for.is_empty() => "it waits for its parents",
+            (Action::Retry, Parked) => "its tenant is held back",
+            (Action::Cancel, Done | Dead) => "it has ended",
+            (Action::Discard, Running) => "it is running; cancel it first",
+            (Action::Retry | Action::Discard, Done) => "it is done",
+            _ => return None,
+        };
+        Some(why.to_owned())
     }
 }
 
@@ -545,7 +573,11 @@ fn job_view(id: &str, mut fields: HashMap<String, String>) -> Option<JobView> {
         next_at,
         worker: fields.remove("worker"),
         since,
-        waits_for: needs.split_whitespace().map(str::to_owned).collect(),
+        // A job that was cancelled while it waited keeps them, for when it is tried again.
+        waits_for: match state {
+            JobState::Waiting => needs.split_whitespace().map(str::to_owned).collect(),
+            _ => Vec::new(),
+        },
         why: fields.remove("why"),
         lost,
         progress: fields.get("progress").and_then(|text| serde_json::from_str(text).ok()),

@@ -1,5 +1,16 @@
 //! The fleet on a real Redis.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod actions;
+mod fair;
+mod fleet;
+mod laws;
+mod leases;
 mod link;
+mod model;
+mod pace;
+mod parents;
+mod scheduler;
+mod seed;
 mod serve;
+mod stage;

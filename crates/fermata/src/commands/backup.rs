@@ -90,7 +90,7 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
     }
     let document = Document { schema: fermata_core::FORMAT, tenants: reports };
     out.result(&document, || document.tenants.iter().map(text).collect::<Vec<_>>().join("\n\n"))?;
-    Ok(sum(&codes))
+    Ok(exit::sum(&codes))
 }
 
 async fn one(
@@ -122,15 +122,6 @@ async fn expiring(vault: &Vault, ended: &[(Tenant, anyhow::Result<Report>)], now
         }
     }
     lines
-}
-
-/// One code for many tenants: that of all, or "partial" where they differ.
-fn sum(codes: &[u8]) -> u8 {
-    match codes {
-        [] => exit::DONE,
-        [first, rest @ ..] if rest.iter().all(|code| code == first) => *first,
-        _ => exit::PARTIAL,
-    }
 }
 
 fn text(report: &Report) -> String {
@@ -170,17 +161,4 @@ fn text(report: &Report) -> String {
         report.seconds,
         if report.resumed { ", resumed" } else { "" },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_code_for_many_tenants() {
-        assert_eq!(sum(&[]), exit::DONE);
-        assert_eq!(sum(&[exit::TOKEN]), exit::TOKEN);
-        assert_eq!(sum(&[exit::FAILED, exit::FAILED]), exit::FAILED);
-        assert_eq!(sum(&[exit::DONE, exit::TOKEN]), exit::PARTIAL);
-    }
 }

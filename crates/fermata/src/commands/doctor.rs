@@ -4,6 +4,7 @@ use fermata_core::manifest::{Manifest, Status};
 use fermata_core::names::Tenant;
 use fermata_core::settings::Settings;
 use fermata_engine::coverage;
+use fermata_fleet::JobState;
 use fermata_tempo::{Client, Disposition, Pace};
 use fermata_vault::{Identity, Vault, VaultError};
 use jiff::Timestamp;
@@ -48,6 +49,9 @@ pub(crate) async fn run(config: &Config, out: Out, now: Timestamp) -> anyhow::Re
     let mut findings = Findings::default();
     if let Some(vault) = vault(config, &mut findings).await {
         tenants(&vault, now, &mut findings).await;
+        if config.redis_if_any().is_some() {
+            fleet(config, &vault, &mut findings).await;
+        }
     }
     let ok = findings.0.iter().all(|finding| finding.level != Level::Problem);
     let document = Document { schema: fermata_core::FORMAT, ok, findings: findings.0 };
@@ -182,6 +186,70 @@ async fn token(vault: &Vault, settings: &Settings, about: &str, now: Timestamp, 
             findings.error(about, &anyhow::Error::from(error), &renew);
         }
         Err(error) => findings.error(about, &anyhow::Error::from(error), "try again in a while"),
+    }
+}
+
+/// Looks at the queue of a fleet.
+async fn fleet(config: &Config, vault: &Vault, findings: &mut Findings) {
+    let queue = match super::fleet::queue(config, vault) {
+        Ok(queue) => queue,
+        Err(error) => return findings.error("fleet", &error, "FERMATA_REDIS names the queue"),
+    };
+    let seen = async {
+        let info = super::fleet::greet(&queue, config).await?;
+        Ok::<_, anyhow::Error>((info, queue.view().await?))
+    };
+    let (info, view) = match seen.await {
+        Ok(seen) => seen,
+        Err(error) => return findings.error("redis", &error, "FERMATA_REDIS names the queue"),
+    };
+    findings.ok("redis", format!("version {}", info.version));
+    match info.maxmemory_policy.as_deref() {
+        Some("noeviction") | None => {}
+        Some(policy) => findings.warn(
+            "redis",
+            format!("throws keys away when its memory is full (maxmemory-policy {policy})"),
+            "set maxmemory-policy noeviction; what was lost comes back with: fermata reconcile",
+        ),
+    }
+    if let Some(who) = &view.paused {
+        findings.warn("queue", format!("was paused by {}", out::plain(who)), "fermata queue resume");
+    }
+    let (places, busy) = view
+        .workers
+        .iter()
+        .fold((0, 0), |(places, busy), worker| (places + worker.places, busy + worker.busy));
+    let jobs = |state| view.jobs.get(&state).copied().unwrap_or(0);
+    let open: u64 = JobState::ALL
+        .into_iter()
+        .filter(|state| !matches!(state, JobState::Done | JobState::Dead))
+        .map(jobs)
+        .sum();
+    match (view.workers.len() as u64, open) {
+        (0, 0) => findings.warn("workers", "none is running".to_owned(), "fermata worker"),
+        (0, open) => {
+            let waiting = out::several(open, "job waits", "jobs wait");
+            findings.problem("workers", format!("none is running, and {waiting}"), "fermata worker");
+        }
+        (workers, _) => {
+            let workers = out::several(workers, "worker", "workers");
+            findings.ok("workers", format!("{workers}, {busy} of {places} places taken"));
+        }
+    }
+    let dead = jobs(JobState::Dead);
+    if dead > 0 {
+        findings.problem(
+            "jobs",
+            out::several(dead, "was given up", "were given up"),
+            "why: fermata jobs list --state dead; again: fermata jobs retry --all",
+        );
+    }
+    for (tenant, why) in &view.held {
+        let (why, advice) = super::queue::held(tenant, why);
+        findings.warn(&format!("tenant {tenant}"), format!("its jobs are held back: {why}"), &advice);
+    }
+    if view.paused.is_none() && dead == 0 {
+        findings.ok("queue", format!("{} open", out::several(open, "job", "jobs")));
     }
 }
 

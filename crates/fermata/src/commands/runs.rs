@@ -1,17 +1,29 @@
 //! `fermata runs`: runs that are not finished.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use fermata_core::checkpoint::Outcome;
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::Plan;
+use fermata_fleet::queue::{Action, AuditEntry, Filter};
+use fermata_fleet::{JobId, JobState, Queue};
 use fermata_vault::{Log, Vault};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::fleet;
 use crate::cli::RunsCommand;
 use crate::config::Config;
 use crate::exit::{self, Usage};
 use crate::lock;
-use crate::out::{Out, count, table};
+use crate::out::{self, Out, count, several, table};
+
+/// Longer than workers take to hear that their jobs are cancelled: a third of a lease.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 #[derive(Serialize)]
 struct RunView {
@@ -28,16 +40,20 @@ struct JobView {
     records: u64,
     requests: u64,
     reason: Option<String>,
+    /// What the queue says, where there is a fleet and it answers.
+    queue: Option<JobState>,
 }
 
 pub(crate) async fn run(command: RunsCommand, config: &Config, out: Out) -> anyhow::Result<u8> {
     match command {
         RunsCommand::List { tenant } => list(&super::open_without_key(config).await?, tenant, out).await,
-        RunsCommand::Show { tenant, run } => show(&super::open(config).await?, &tenant, run, out).await,
+        RunsCommand::Show { tenant, run } => {
+            show(&super::open(config).await?, config, &tenant, run, out).await
+        }
         RunsCommand::Abandon { tenant, run, yes } => {
             let vault = super::open_without_key(config).await?;
             let _lock = if yes { Some(lock::take(config, &tenant)?) } else { None };
-            abandon(&vault, &tenant, run, yes, out).await
+            abandon(&vault, config, &tenant, run, yes, out).await
         }
     }
 }
@@ -79,7 +95,13 @@ async fn list(vault: &Vault, tenant: Option<Tenant>, out: Out) -> anyhow::Result
     Ok(exit::DONE)
 }
 
-async fn show(vault: &Vault, tenant: &Tenant, run: Option<RunId>, out: Out) -> anyhow::Result<u8> {
+async fn show(
+    vault: &Vault,
+    config: &Config,
+    tenant: &Tenant,
+    run: Option<RunId>,
+    out: Out,
+) -> anyhow::Result<u8> {
     #[derive(Serialize)]
     struct Document {
         schema: u32,
@@ -89,6 +111,7 @@ async fn show(vault: &Vault, tenant: &Tenant, run: Option<RunId>, out: Out) -> a
         jobs: Vec<JobView>,
     }
     let plan = plan(vault, tenant, run).await?;
+    let queued = queued(vault, config, &plan, out).await;
     let mut jobs = Vec::new();
     for job in &plan.jobs {
         let log = Log::open(vault, tenant, &plan.run, &job.entity).await?;
@@ -101,22 +124,46 @@ async fn show(vault: &Vault, tenant: &Tenant, run: Option<RunId>, out: Out) -> a
             Some(Outcome::Failed(why)) => ("failed", Some(why.clone())),
         };
         let (entity, tally) = (job.entity.clone(), state.tally);
-        jobs.push(JobView { entity, state: name, records: tally.records, requests: tally.requests, reason });
+        let queue = queued.as_ref().and_then(|queued| queued.get(&entity)).copied();
+        let (records, requests) = (tally.records, tally.requests);
+        jobs.push(JobView { entity, state: name, records, requests, reason, queue });
     }
     let (tenant, run) = (plan.tenant, plan.run);
     let document = Document { schema: fermata_core::FORMAT, tenant, run, started: plan.started, jobs };
     out.result(&document, || {
         let rows = document.jobs.iter().map(|job| {
             let reason = job.reason.clone().unwrap_or_default();
-            [job.entity.clone(), job.state.to_owned(), count(job.records), count(job.requests), reason]
+            let queue = job.queue.map_or("", JobState::name).to_owned();
+            [job.entity.clone(), job.state.to_owned(), queue, count(job.records), count(job.requests), reason]
         });
+        if queued.is_some() {
+            return table(["ENTITY", "STATE", "QUEUE", "RECORDS", "REQUESTS", "NOTE"], rows);
+        }
+        let rows =
+            rows.map(|[entity, state, _, records, requests, note]| [entity, state, records, requests, note]);
         table(["ENTITY", "STATE", "RECORDS", "REQUESTS", "NOTE"], rows)
     })?;
     Ok(exit::DONE)
 }
 
+/// The states of a run's jobs in the queue, where there is one; without it the store says all that matters.
+async fn queued(vault: &Vault, config: &Config, plan: &Plan, out: Out) -> Option<BTreeMap<String, JobState>> {
+    let queue = fleet::queue_if_any(config, vault).await?;
+    let filter =
+        Filter { tenant: Some(plan.tenant.clone()), run: Some(plan.run.clone()), ..Filter::default() };
+    let listed = async { Ok::<_, anyhow::Error>(queue?.list(&filter, usize::MAX).await?.0) };
+    match listed.await {
+        Ok(jobs) => Some(jobs.into_iter().map(|job| (job.entity, job.state)).collect()),
+        Err(error) => {
+            out.say(&format!("warning: the queue's states are not shown: {}", out::causes(&error)));
+            None
+        }
+    }
+}
+
 async fn abandon(
     vault: &Vault,
+    config: &Config,
     tenant: &Tenant,
     run: Option<RunId>,
     yes: bool,
@@ -132,6 +179,15 @@ async fn abandon(
     // Its plan need not be readable: a run whose plan is damaged can only be dropped.
     let run = unfinished(vault, tenant, run).await?;
     if yes {
+        if let Some(queue) = fleet::queue_if_any(config, vault).await {
+            let dropped = async { drop_jobs(&queue?, tenant, &run, config, out).await };
+            if let Err(error) = dropped.await {
+                let why = out::causes(&error);
+                out.say(&format!(
+                    "warning: the run's jobs stay in the queue ({why}); a worker that takes one sees that its run is gone"
+                ));
+            }
+        }
         vault.delete_run(tenant, &run).await?;
     }
     let document = Document { schema: fermata_core::FORMAT, tenant, run: &run, done: yes };
@@ -144,6 +200,52 @@ async fn abandon(
         )
     })?;
     Ok(exit::DONE)
+}
+
+/// Takes a run's jobs out of the queue, and waits until those that ran have stopped: what they would still write
+/// would lie in the store for nothing.
+async fn drop_jobs(
+    queue: &Queue,
+    tenant: &Tenant,
+    run: &RunId,
+    config: &Config,
+    out: Out,
+) -> anyhow::Result<()> {
+    let entry = AuditEntry {
+        at: Timestamp::now(),
+        who: config.who.clone(),
+        action: "abandon".to_owned(),
+        target: format!("{tenant}/{run}"),
+        count: 1,
+        reason: None,
+    };
+    queue.audit(&entry).await?;
+    if queue.drop_run(tenant, run, &config.who).await? == 0 {
+        return Ok(());
+    }
+    let running = Filter { run: Some(run.clone()), state: Some(JobState::Running), ..Filter::default() };
+    let running: Vec<JobId> =
+        queue.list(&running, usize::MAX).await?.0.into_iter().map(|job| job.id).collect();
+    let running: Vec<_> = running.into_iter().filter(|id| id.tenant == *tenant).collect();
+    let jobs = several(running.len() as u64, "job that was running stops", "jobs that were running stop");
+    out.say(&format!("{jobs} after the page under way ..."));
+    let began = Instant::now();
+    for id in &running {
+        let state = loop {
+            let state = queue.job(id).await?.map(|job| job.state);
+            if state != Some(JobState::Running) || began.elapsed() > STOP_PATIENCE {
+                break state;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        match state {
+            Some(JobState::Running) => out.say(&format!("warning: {id} has not stopped yet")),
+            // It was cancelled; nobody need look at it.
+            Some(_) => drop(queue.act(Action::Discard, id, &config.who, None).await?),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The plan of the run named, or of the unfinished one.

@@ -3,16 +3,19 @@
 use fermata_core::names::Tenant;
 use fermata_core::schedule::{Schedule, ScheduleError, time_zone};
 use fermata_core::settings::{Settings, WEIGHTS};
+use fermata_fleet::Producer;
+use fermata_fleet::queue::HeldFor;
 use fermata_vault::Vault;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::fleet;
 use crate::cli::{TenantCommand, TenantSettings};
 use crate::config::Config;
 use crate::exit::{self, Usage};
 use crate::lock;
-use crate::out::{Out, table};
+use crate::out::{Out, several, table};
 
 /// More than any site of Tempo's allows; above it a typing error is likelier.
 const RATE_MAX: f64 = 1_000.0;
@@ -67,8 +70,8 @@ pub(crate) async fn run(
             let settings = super::settings(&vault, &tenant).await?;
             show(&vault, &settings, out, now).await
         }
-        TenantCommand::Pause { tenant } => hold(&vault, &tenant, true, out, now).await,
-        TenantCommand::Resume { tenant } => hold(&vault, &tenant, false, out, now).await,
+        TenantCommand::Pause { tenant } => hold(&vault, config, &tenant, true, out, now).await,
+        TenantCommand::Resume { tenant } => hold(&vault, config, &tenant, false, out, now).await,
         TenantCommand::Remove { tenant, data, yes } => {
             remove(&vault, config, &tenant, data, yes, out, now).await
         }
@@ -173,10 +176,28 @@ async fn save(vault: &Vault, settings: Settings, out: Out, now: Timestamp) -> an
     show(vault, &settings, out, now).await
 }
 
-async fn hold(vault: &Vault, tenant: &Tenant, paused: bool, out: Out, now: Timestamp) -> anyhow::Result<u8> {
+async fn hold(
+    vault: &Vault,
+    config: &Config,
+    tenant: &Tenant,
+    paused: bool,
+    out: Out,
+    now: Timestamp,
+) -> anyhow::Result<u8> {
     let mut settings = super::settings(vault, tenant).await?;
     settings.paused = paused;
-    save(vault, settings, out, now).await
+    let code = save(vault, settings, out, now).await?;
+    if paused {
+        let hold =
+            |producer: Producer| async move { Ok(producer.queue.hold(tenant, HeldFor::Paused).await?) };
+        if let Some(parked) = fleet::tell(config, vault, out, hold).await {
+            let jobs = several(parked, "job waits", "jobs wait");
+            out.say(&format!("In the queue {jobs} until `fermata tenant resume {tenant}`."));
+        }
+    } else {
+        fleet::look_again(config, vault, tenant, out).await;
+    }
+    Ok(code)
 }
 
 async fn remove(
@@ -209,6 +230,11 @@ async fn remove(
         settings.removed = true;
         settings.token = None;
         vault.save_settings(settings, now).await?;
+    }
+    if yes {
+        // Jobs that were held back find out, and end.
+        let _ = fleet::tell(config, vault, out, |producer| async move { producer.look_again(tenant).await })
+            .await;
     }
     let document = Document { schema: fermata_core::FORMAT, tenant, snapshots, data, done: yes };
     out.result(&document, || {

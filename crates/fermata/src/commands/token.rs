@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 use serde::Serialize;
 
+use super::fleet;
 use crate::cli::TokenCommand;
 use crate::config::Config;
 use crate::exit::{self, Usage};
@@ -74,6 +75,7 @@ async fn set(
         let checked = if ask { "Tempo takes it, and it is stored" } else { "It is stored, unchecked" };
         format!("The token of {tenant} is {fingerprint}…: {checked}, encrypted.")
     })?;
+    fleet::look_again(config, &vault, tenant, out).await;
     out.say(&format!("Next: fermata token check {tenant}"));
     if expires.is_none() {
         out.say("Tempo's tokens expire, after 30 days unless set otherwise: say --expires DATE to be warned in time.");
@@ -147,6 +149,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     if let Some(token) = settings.token.as_mut().filter(|token| token.refused.is_some()) {
         token.refused = None;
         vault.save_settings(settings.clone(), now).await?;
+        fleet::look_again(config, &vault, tenant, out).await;
     }
     let ok = entities.iter().all(|coverage| coverage.readable != Some(false));
     let expires = settings.token.as_ref().and_then(|token| token.expires);

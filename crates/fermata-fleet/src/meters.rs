@@ -1,0 +1,242 @@
+//! What a process counts, for `/metrics`.
+//!
+//! Names are few and labels fewer: no tenant is a label, since there may be thousands. What is true of the fleet as a whole is
+//! asked of the queue when it is scraped, so any number of processes show the same.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fermata_core::manifest::{Manifest, Status};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::pace::Budget;
+use crate::queue::{JobId, QueueView, SEAL, Turn};
+use crate::scheduler::Tick;
+
+/// Counters of one process.
+#[derive(Debug)]
+pub struct Meters {
+    registry: Registry,
+    turns: Family<Ended, Counter>,
+    turn_seconds: Family<Kind, Histogram, fn() -> Histogram>,
+    pages: Counter,
+    sealed: Family<Sealed, Counter>,
+    store_failures: Counter,
+    jobs: Family<State, Gauge>,
+    oldest: Gauge<f64, AtomicU64>,
+    workers: Gauge,
+    places: Gauge,
+    busy: Gauge,
+    held: Gauge,
+    paused: Gauge,
+    events: Family<Event, Gauge>,
+    due: Counter,
+    missing: Counter,
+    freed: Counter,
+    failed: Counter,
+    budget: OnceLock<Budget>,
+    pace: Family<Pace, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sealed {
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Pace {
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Event {
+    event: String,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.01, 4.0, 8));
+        let mut meters = Self {
+            registry: Registry::with_prefix("fermata"),
+            turns: Family::default(),
+            turn_seconds: Family::new_with_constructor(seconds),
+            pages: Counter::default(),
+            sealed: Family::default(),
+            store_failures: Counter::default(),
+            jobs: Family::default(),
+            oldest: Gauge::default(),
+            workers: Gauge::default(),
+            places: Gauge::default(),
+            busy: Gauge::default(),
+            held: Gauge::default(),
+            paused: Gauge::default(),
+            events: Family::default(),
+            due: Counter::default(),
+            missing: Counter::default(),
+            freed: Counter::default(),
+            failed: Counter::default(),
+            budget: OnceLock::new(),
+            pace: Family::default(),
+        };
+        let registry = &mut meters.registry;
+        registry.register("turns", "Turns of jobs by how they ended, in this process", meters.turns.clone());
+        registry.register_with_unit(
+            "turn",
+            "How long turns took",
+            Unit::Seconds,
+            meters.turn_seconds.clone(),
+        );
+        registry.register("pages", "Pages that were read and logged", meters.pages.clone());
+        registry.register("snapshots_sealed", "Snapshots sealed, by status", meters.sealed.clone());
+        registry.register("store_failures", "Turns that the store cut short", meters.store_failures.clone());
+        registry.register("queue_jobs", "Jobs of the fleet by state", meters.jobs.clone());
+        registry.register_with_unit(
+            "queue_oldest",
+            "How long the first job in line has waited",
+            Unit::Seconds,
+            meters.oldest.clone(),
+        );
+        registry.register("workers", "Workers heard of in the last minute", meters.workers.clone());
+        registry.register("places", "Jobs that they can work on at once", meters.places.clone());
+        registry.register("places_busy", "Places where a job is at work", meters.busy.clone());
+        registry.register("tenants_held", "Tenants that are held back", meters.held.clone());
+        registry.register("queue_paused", "Whether the queue is paused", meters.paused.clone());
+        registry.register(
+            "queue_events",
+            "What happened to jobs since Redis was last emptied: enqueued, done, dead, retried, recovered, poisoned",
+            meters.events.clone(),
+        );
+        registry.register("scheduler_due", "Tenants that were due and are enqueued", meters.due.clone());
+        registry.register("scheduler_missing", "Jobs that the queue had lost", meters.missing.clone());
+        registry.register("scheduler_freed", "Tenants that were held back and go on", meters.freed.clone());
+        registry.register("scheduler_failed", "Tenants that could not be looked at", meters.failed.clone());
+        registry.register(
+            "pace",
+            "Turns at Tempo that this process took: in all, from its share while Redis was away, given up for being late, put off; and calls to Redis for them",
+            meters.pace.clone(),
+        );
+        meters
+    }
+}
+
+impl Meters {
+    /// A turn ended.
+    pub fn turn(&self, id: &JobId, turn: &Turn, took: Duration) {
+        let outcome = turn.name();
+        self.turns.get_or_create(&Ended { outcome }).inc();
+        let kind = if id.entity == SEAL { "seal" } else { "read" };
+        self.turn_seconds.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A page was logged.
+    pub fn page(&self) {
+        self.pages.inc();
+    }
+
+    /// A snapshot was sealed.
+    pub fn sealed(&self, manifest: &Manifest) {
+        let status = match manifest.status {
+            Status::Complete => "complete",
+            Status::Partial => "partial",
+        };
+        self.sealed.get_or_create(&Sealed { status }).inc();
+    }
+
+    /// The store cut a turn short.
+    pub fn store_failed(&self) {
+        self.store_failures.inc();
+    }
+
+    /// The fleet as the queue shows it, at this moment.
+    pub fn look(&self, queue: &QueueView, now: jiff::Timestamp) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for (state, count) in &queue.jobs {
+            self.jobs.get_or_create(&State { state: state.name() }).set(gauge(*count));
+        }
+        let waited = queue.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+        self.oldest.set(waited);
+        self.workers.set(gauge(queue.workers.len() as u64));
+        self.places.set(queue.workers.iter().map(|worker| i64::from(worker.places)).sum());
+        self.busy.set(queue.workers.iter().map(|worker| i64::from(worker.busy)).sum());
+        self.held.set(gauge(queue.held.len() as u64));
+        self.paused.set(i64::from(queue.paused.is_some()));
+        for (event, count) in &queue.counters {
+            self.events.get_or_create(&Event { event: event.clone() }).set(gauge(*count));
+        }
+    }
+
+    /// A scheduler looked at everything.
+    pub fn tick(&self, tick: &Tick) {
+        self.due.inc_by(tick.due);
+        self.missing.inc_by(tick.missing);
+        self.failed.inc_by(tick.failed);
+        self.freed.inc_by(tick.freed);
+    }
+
+    /// Shows what this budget counts, too.
+    pub fn watch(&self, budget: Budget) {
+        // A process has one.
+        let _ = self.budget.set(budget);
+    }
+
+    /// As Prometheus reads it.
+    pub fn text(&self) -> String {
+        if let Some(counts) = self.budget.get().map(Budget::counts) {
+            let all = [
+                ("turns", &counts.turns),
+                ("local", &counts.local),
+                ("late", &counts.late),
+                ("deferred", &counts.deferred),
+                ("calls", &counts.calls),
+            ];
+            for (what, count) in all {
+                self.pace
+                    .get_or_create(&Pace { what })
+                    .inner()
+                    .store(count.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        let mut text = String::new();
+        // Only fails where the writer does, and a String takes everything.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_has_what_was_counted() {
+        let meters = Meters::default();
+        let id: JobId = "acme/20261124T020000Z-4f9a1c/seal".parse().unwrap();
+        meters.turn(&id, &Turn::Done, Duration::from_millis(20));
+        meters.page();
+        let text = meters.text();
+        assert!(text.contains("fermata_turns_total{outcome=\"done\"} 1"), "{text}");
+        assert!(text.contains("fermata_turn_seconds_count{kind=\"seal\"} 1"), "{text}");
+        assert!(text.contains("fermata_pages_total 1") && text.ends_with("# EOF\n"), "{text}");
+    }
+}
