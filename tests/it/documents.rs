@@ -119,7 +119,7 @@ fn what_runs_say() {
     assert_eq!(shape_of(&list), shape);
     let show = stage.fermata("runs show acme --json").run().code(0).json();
     let shape = json!({"schema": "number", "tenant": "text", "run": "text", "started": "text", "jobs": [{
-        "entity": "text", "state": "text", "records": "number", "requests": "number", "reason": "null",
+        "entity": "text", "state": "text", "records": "number", "requests": "number", "reason": "null", "queue": "null",
     }]});
     assert_eq!(shape_of(&show), shape);
     assert_eq!(show["run"], list["runs"][0]["run"]);
@@ -261,7 +261,7 @@ fn entry<'a>(entities: &'a Value, name: &str) -> &'a Value {
 
 /// The kinds of values in a document; of a list one shape for all its items, in which a member that only some have
 /// ends in a question mark.
-fn shape_of(value: &Value) -> Value {
+pub(crate) fn shape_of(value: &Value) -> Value {
     shape(&[value])
 }
 

@@ -15,13 +15,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fermata-tempo", &["fermata-core"]),
     ("fermata-vault", &["fermata-core"]),
     ("fermata-engine", &["fermata-core", "fermata-tempo", "fermata-vault"]),
-    ("fermata", &["fermata-core", "fermata-engine", "fermata-tempo", "fermata-vault", "tempo-sim"]),
+    ("fermata-fleet", &["fermata-core", "fermata-tempo", "fermata-vault", "fermata-engine"]),
+    (
+        "fermata",
+        &["fermata-core", "fermata-tempo", "fermata-vault", "fermata-engine", "fermata-fleet", "tempo-sim"],
+    ),
     ("tempo-sim", &[]),
 ];
 /// This package, which may see them all.
 const TESTS: &str = "fermata-tests";
 /// Crates whose own tests may run against the simulator.
-const TEST_WITH_SIMULATOR: [&str; 3] = ["fermata-tempo", "fermata-engine", "fermata"];
+const TEST_WITH_SIMULATOR: [&str; 4] = ["fermata-tempo", "fermata-engine", "fermata-fleet", "fermata"];
 /// A file that is longer holds two things.
 const FILE_LINES_MAX: usize = 800;
 /// The README is for a tired administrator.
