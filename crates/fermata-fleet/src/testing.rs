@@ -18,11 +18,11 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts a server with what more `redis-server` takes: `&["--requirepass", "secret"]`.
+    /// Starts a server with what more `redis-server` takes: `&["--requirepass", "secret"]`; `{port}` stands for its port.
     pub fn start(folder: &Path, options: &[&str]) -> Self {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
-        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let options = options.iter().map(|option| option.replace("{port}", &port.to_string())).collect();
         let mut server = Self { child: None, port, folder: folder.to_owned(), options };
         server.restart();
         server
