@@ -40,6 +40,8 @@ const PARENTS: Duration = Duration::from_secs(2);
 const RETRY_MAX: Duration = Duration::from_mins(10);
 /// How long what only a person can mend at the store is left alone.
 const OPERATOR: Duration = Duration::from_mins(1);
+/// How long settings and plan are taken as they were read: a tenant has some fifty jobs, most of them a page.
+const FRESH: Duration = Duration::from_secs(10);
 /// Runs whose settings, plan and connections are kept at hand beyond those at work.
 const SITES_SPARE: usize = 16;
 /// Tenants whose lines are kept; beyond, all are made anew, which costs nothing but the memory of how fast Redis answers.
@@ -77,6 +79,7 @@ pub struct AtHand {
 struct Known {
     settings: Settings,
     site: Arc<Site>,
+    read: Instant,
 }
 
 /// Why a turn did not come to its end.
@@ -111,21 +114,26 @@ impl Worker {
     async fn work(&self, held: &Held) -> Result<Turn, Halt> {
         let JobId { tenant, run, entity } = &held.claimed.id;
         let engine = Engine { clock: Clock::new((self.now)()), ..self.engine.clone() };
-        let settings = engine.settings(tenant).await?;
-        // Asked each time: another worker may have sealed the run, or an operator abandoned it.
-        let Some(plan) = engine.vault.plan(tenant, run).await? else {
-            return self.after_the_run(&engine, held).await;
+        let at_hand = self.known(tenant, run).filter(|known| known.read.elapsed() < FRESH && entity != SEAL);
+        let Known { settings, site, .. } = match at_hand {
+            Some(known) => known,
+            None => {
+                let settings = engine.settings(tenant).await?;
+                // Another worker may have sealed the run, or an operator abandoned it.
+                let Some(plan) = engine.vault.plan(tenant, run).await? else {
+                    return self.after_the_run(&engine, held).await;
+                };
+                if entity == SEAL {
+                    return self.seal(&engine, &plan).await;
+                }
+                self.read(&engine, settings, plan).await?
+            }
         };
-        let plan = Arc::new(plan);
-        if entity == SEAL {
-            return self.seal(&engine, &plan).await;
-        }
         let Some(entity) = catalogue::entity(entity) else {
             return Ok(Turn::Dead(format!("this release knows no entity {entity}")));
         };
-        let site = self.site(&engine, settings.clone(), &plan).await?;
         let given = site.given(entity).await?;
-        self.check_parents(&plan, entity, &given).await?;
+        self.check_parents(site.plan(), entity, &given).await?;
         let mut job = site.open(entity, &given).await?;
         if held.claimed.lost > 0 {
             self.queue.opened(&held.claimed, job.log.state().events).await?;
@@ -134,9 +142,11 @@ impl Worker {
             Ok(Outcome::Complete | Outcome::Skipped(_)) => Ok(Turn::Done),
             Ok(Outcome::Failed(why)) => Ok(Turn::Dead(why)),
             Err(Halt::Token) => {
+                self.forget_all(tenant);
                 engine.mark_refused(&settings).await?;
-                self.queue.hold(tenant, HeldFor::Token).await?;
-                Ok(Turn::Back)
+                // One that was stored meanwhile has not been tried.
+                engine.settings(tenant).await?;
+                Ok(Turn::Again)
             }
             Err(halt) => Err(halt),
         }
@@ -295,23 +305,28 @@ impl Worker {
         Turn::Retry { pause, error, attempts: attempts.count, mark: attempts.events }
     }
 
-    async fn site(&self, engine: &Engine, settings: Settings, plan: &Arc<Plan>) -> Result<Arc<Site>, Halt> {
+    /// Where the jobs of a run work; what was at hand, if nothing changed that it was made from.
+    async fn read(&self, engine: &Engine, settings: Settings, plan: Plan) -> Result<Known, Halt> {
         let key = (plan.tenant.clone(), plan.run.clone());
-        if let Some(known) = self.known(&key.0, &key.1)
-            && known.settings.token == settings.token
-            && known.settings.base_url == settings.base_url
-            && known.settings.rate.to_bits() == settings.rate.to_bits()
-        {
-            return Ok(known.site);
-        }
-        let pace = self.pace(&settings);
-        let site = Arc::new(engine.site(&settings, plan.clone(), pace).await?);
+        let same = self.known(&key.0, &key.1).filter(|known| {
+            known.settings.token == settings.token
+                && known.settings.base_url == settings.base_url
+                && known.settings.rate.to_bits() == settings.rate.to_bits()
+        });
+        let site = match same {
+            Some(known) => known.site,
+            None => {
+                let pace = self.pace(&settings);
+                Arc::new(engine.site(&settings, Arc::new(plan), pace).await?)
+            }
+        };
+        let known = Known { settings, site, read: Instant::now() };
         let mut sites = self.sites();
         if sites.len() > SITES_SPARE {
             sites.retain(|_, known| Arc::strong_count(&known.site) > 1);
         }
-        sites.insert(key, Known { settings, site: site.clone() });
-        Ok(site)
+        sites.insert(key, known.clone());
+        Ok(known)
     }
 
     /// The pace of a tenant: all its jobs in this process stand in one line.
@@ -338,6 +353,10 @@ impl Worker {
 
     fn forget(&self, tenant: &Tenant, run: &RunId) {
         self.sites().remove(&(tenant.clone(), run.clone()));
+    }
+
+    fn forget_all(&self, tenant: &Tenant) {
+        self.sites().retain(|(other, _), _| other != tenant);
     }
 
     fn sites(&self) -> std::sync::MutexGuard<'_, HashMap<(Tenant, RunId), Known>> {
