@@ -59,8 +59,9 @@ where
             .parallelize(tokio::spawn)
             .catch_panic()
             .build(move |held: Held| {
-                let turn = handler(held);
-                async move { Ok::<Turn, BoxDynError>(turn.await) }
+                let handler = handler.clone();
+                // Called in there, where a panic is caught.
+                async move { Ok::<Turn, BoxDynError>(handler(held).await) }
             })
     });
     let context = monitor.context();

@@ -316,7 +316,7 @@ impl Queue {
             JobState::Waiting if !job.waits_for.is_empty() => {
                 format!("it is read per key of {}, which must end first", job.waits_for.join(" and "))
             }
-            JobState::Waiting if job.entity == SEAL => {
+            JobState::Waiting if job.entity == SEAL && job.next_at.is_none() => {
                 "jobs of its run that had not ended go on first".to_owned()
             }
             JobState::Waiting => {
