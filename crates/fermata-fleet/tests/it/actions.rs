@@ -29,7 +29,10 @@ async fn one_of_each() -> Stage {
         assert_eq!(stage.turn(&turn).await.as_deref(), Some(entity));
         if entity == "dead" {
             // It was the last of its run for a moment.
-            assert_eq!(stage.turn(&Turn::Waiting { pause: hour, why: "store".to_owned() }).await.as_deref(), Some(SEAL));
+            assert_eq!(
+                stage.turn(&Turn::Waiting { pause: hour, why: "store".to_owned() }).await.as_deref(),
+                Some(SEAL)
+            );
         }
     }
     stage.push("acme", &[("running", &[])]).await;
@@ -130,9 +133,12 @@ async fn done_twice_is_done_once() {
     assert!(!stage.queue.free(&tenant, Some(HeldFor::Token)).await.unwrap());
     same("free", &stage, before).await;
 
-    for (action, entity) in
-        [(Action::Retry, "dead"), (Action::Cancel, "queued"), (Action::Cancel, "running"), (Action::Discard, "retry")]
-    {
+    for (action, entity) in [
+        (Action::Retry, "dead"),
+        (Action::Cancel, "queued"),
+        (Action::Cancel, "running"),
+        (Action::Discard, "retry"),
+    ] {
         let stage = one_of_each().await;
         let act = async || stage.queue.act(action, &named(entity), "ann", None).await.unwrap();
         act().await.unwrap();
@@ -264,7 +270,9 @@ async fn the_list_of_what_was_done_is_capped() {
     };
     let mut fill = redis::cmd("RPUSH");
     fill.arg(&key);
-    (0..10_000).for_each(|_| drop(fill.arg("{}")));
+    for _ in 0..10_000 {
+        fill.arg("{}");
+    }
     let () = stage.queue.link().ask(&fill).await.unwrap();
     stage.queue.audit(&entry(1)).await.unwrap();
     stage.queue.audit(&entry(2)).await.unwrap();

@@ -26,7 +26,12 @@ async fn push_many(stage: &Stage, tenant: &str, count: usize) {
 }
 
 /// Serves with so many places for so many turns; each takes as long as `takes` says of its tenant.
-async fn serve(stage: &Stage, places: usize, turns: usize, takes: fn(&str) -> u64) -> BTreeMap<String, usize> {
+async fn serve(
+    stage: &Stage,
+    places: usize,
+    turns: usize,
+    takes: fn(&str) -> u64,
+) -> BTreeMap<String, usize> {
     let (mut counts, mut running): (BTreeMap<String, usize>, Vec<(u64, Claimed)>) = Default::default();
     for _ in 0..turns {
         while running.len() == places {

@@ -105,8 +105,8 @@ async fn a_job_that_gets_on_is_no_poison() {
             }
             stage.pass_tended(LOST_MS).await;
         }
-        let state = state(&stage, "a").await;
-        assert_eq!(state, if alive { JobState::Queued } else { JobState::Dead }, "{opened:?}");
+        let expect = if alive { JobState::Queued } else { JobState::Dead };
+        assert_eq!(state(&stage, "a").await, expect, "{opened:?}");
     };
     check(&[0, 0, 0], false).await;
     check(&[7, 7, 7], false).await;
@@ -209,7 +209,11 @@ async fn a_cancelled_job_goes_no_further_however_its_turn_ends() {
         assert_eq!(renew(&stage, "w1", &held).await, Hold::Cancelled);
         assert!(stage.queue.settle(&held, &turn).await.unwrap());
         let view = stage.job(&held.id).await.unwrap();
-        assert_eq!((view.state, view.error.as_deref()), (JobState::Dead, Some("cancelled by ann")), "{turn:?}");
+        assert_eq!(
+            (view.state, view.error.as_deref()),
+            (JobState::Dead, Some("cancelled by ann")),
+            "{turn:?}"
+        );
         assert_eq!(stage.turn(&Turn::Done).await.as_deref(), Some("seal"));
     }
 }

@@ -33,6 +33,7 @@ enum Step {
     Renew(&'static str),
     Opened(usize, u32),
     Settle(usize, Turn),
+    Reopen(&'static str, &'static str, &'static str),
     Hold(&'static str, HeldFor),
     Free(&'static str, Option<HeldFor>),
     Paused(bool),
@@ -88,6 +89,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => worker().prop_map(Step::Renew),
         1 => (0_usize..4, 0_u32..9).prop_map(|(which, events)| Step::Opened(which, events)),
         14 => (0_usize..6, turn()).prop_map(|(which, turn)| Step::Settle(which, turn)),
+        1 => (tenant(), run(), one(&ENTITIES[..5])).prop_map(|(tenant, run, entity)| {
+            Step::Reopen(tenant, run, entity)
+        }),
         2 => (tenant(), why()).prop_map(|(tenant, why)| Step::Hold(tenant, why)),
         2 => (tenant(), prop::option::of(why())).prop_map(|(tenant, why)| Step::Free(tenant, why)),
         1 => prop::bool::weighted(0.3).prop_map(Step::Paused),
@@ -197,6 +201,24 @@ impl<'a> Pair<'a> {
                 let settled = queue.settle(claimed, turn).await.unwrap();
                 same("settle", settled, self.model.settle(claimed, turn))
             }
+            Step::Reopen(tenant, run, entity) => {
+                queue.reopen(&tenant.parse().unwrap(), &run.parse().unwrap(), &[entity]).await.unwrap();
+                self.model.reopen(&format!("{tenant}/{run}"), &[(*entity).to_owned()]);
+                Ok(())
+            }
+            Step::Bye(worker) => {
+                queue.bye(worker).await.unwrap();
+                self.model.bye(worker);
+                Ok(())
+            }
+            other => self.operate(other).await,
+        }
+    }
+
+    /// What operators do, and what time does.
+    async fn operate(&mut self, step: &Step) -> Result<(), String> {
+        let queue = &self.stage.queue;
+        match step {
             Step::Hold(tenant, why) => {
                 let parked = queue.hold(&tenant.parse().unwrap(), *why).await.unwrap();
                 same("hold", parked, self.model.hold(tenant, why.name()))
@@ -235,17 +257,12 @@ impl<'a> Pair<'a> {
                 self.model.now += ms;
                 Ok(())
             }
-            Step::Bye(worker) => {
-                queue.bye(worker).await.unwrap();
-                self.model.bye(worker);
-                Ok(())
-            }
             Step::Tend => {
                 queue.tend().await.unwrap();
                 self.model.tend();
                 Ok(())
             }
-            Step::Flush => {
+            _ => {
                 let () = self.stage.raw(&["FLUSHALL", "SYNC"]).await;
                 self.model = Model::new(self.stage.now());
                 Ok(())
@@ -312,6 +329,7 @@ fn id(tenant: &str, run: &str, entity: &str) -> JobId {
     JobId { tenant: tenant.parse().unwrap(), run: run.parse().unwrap(), entity: entity.to_owned() }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "most are made for this")]
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, real: T, model: T) -> Result<(), String> {
     if real == model { Ok(()) } else { Err(format!("{what}: {real:?}, by the model {model:?}")) }
 }

@@ -231,7 +231,10 @@ async fn a_dropped_run_is_gone_with_its_running_jobs() {
     }
     assert_eq!(stage.claim("w1").await, None);
     let dump = stage.dump().await;
-    assert!(!dump.hashes.keys().any(|key| key.starts_with("job:") || key.starts_with("tenant:")), "{dump:#?}");
+    assert!(
+        !dump.hashes.keys().any(|key| key.starts_with("job:") || key.starts_with("tenant:")),
+        "{dump:#?}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub(crate) const DAY_MS: u64 = 24 * 3600 * 1000;
 const START_MS: u64 = 1_795_000_000_000;
 
 pub(crate) struct Stage {
-    pub(crate) server: RedisServer,
+    _server: RedisServer,
     pub(crate) queue: Queue,
     clock: Arc<AtomicU64>,
     claims: AtomicU64,
@@ -48,7 +48,7 @@ impl Stage {
         let server = RedisServer::start(folder.path(), &["--appendonly", "no"]);
         let clock = Arc::new(AtomicU64::new(START_MS));
         let queue = Queue::new(Link::new(&server.url(), "t").unwrap()).by(clock.clone());
-        Self { server, queue, clock, claims: AtomicU64::new(0), _folder: folder }
+        Self { _server: server, queue, clock, claims: AtomicU64::new(0), _folder: folder }
     }
 
     pub(crate) fn now(&self) -> u64 {

@@ -134,7 +134,7 @@ impl Model {
             self.open(&id);
         }
         for (id, entity, needs) in &new {
-            for parent in needs.iter() {
+            for parent in *needs {
                 self.run(&run).children.entry(parent.clone()).or_default().push((*entity).clone());
             }
             self.jobs.insert(id.clone(), Job { needs: (*needs).clone(), ..Job::default() });
@@ -218,6 +218,19 @@ impl Model {
         true
     }
 
+    pub(super) fn reopen(&mut self, run: &str, entities: &[String]) {
+        for entity in entities {
+            let Some(known) = self.runs.get(run) else { return };
+            if known.entities.get(entity).is_none_or(|how| !how.is_empty()) {
+                let id = format!("{run}/{entity}");
+                self.jobs.entry(id.clone()).or_default();
+                self.open(&id);
+                self.absolve(&id);
+                self.ready(&id, false);
+            }
+        }
+    }
+
     pub(super) fn hold(&mut self, tenant: &str, why: &str) -> u64 {
         self.tenant(tenant).held.insert(why.to_owned());
         self.show_line(tenant, JobState::Parked)
@@ -241,15 +254,21 @@ impl Model {
         use JobState::{Dead, Done, Parked, Queued, Running, Waiting};
         let Some(job) = self.jobs.get_mut(id) else { return false };
         let state = job.state.unwrap();
+        let refused = match action {
+            Action::Retry if state == Waiting => !job.needs.is_empty(),
+            Action::Retry => matches!(state, Queued | Running | Done | Parked),
+            Action::Cancel => matches!(state, Done | Dead),
+            Action::Discard => matches!(state, Done | Running),
+        };
+        if refused {
+            return false;
+        }
         match (action, state) {
-            (Action::Retry, Queued | Running | Done | Parked) => return false,
-            (Action::Retry, Waiting) if !job.needs.is_empty() => return false,
             (Action::Retry, _) => {
                 self.open(id);
                 self.absolve(id);
                 self.start(id);
             }
-            (Action::Cancel, Done | Dead) | (Action::Discard, Done | Running) => return false,
             (Action::Cancel, Running) => job.cancel = Some(who.to_owned()),
             (Action::Cancel, _) => {
                 self.unline(id);
@@ -389,15 +408,7 @@ impl Model {
             }
             (Turn::Reopen(entities), _) => {
                 self.put(id, JobState::Waiting, None);
-                for entity in entities {
-                    if self.run(&run).entities.get(entity).is_none_or(|how| !how.is_empty()) {
-                        let other = format!("{run}/{entity}");
-                        self.jobs.entry(other.clone()).or_default();
-                        self.open(&other);
-                        self.absolve(&other);
-                        self.ready(&other, false);
-                    }
-                }
+                self.reopen(&run, entities);
                 if self.open_count(&run) == 0 {
                     self.ready(id, false);
                 }
