@@ -1,5 +1,6 @@
 //! `fermata jobs retry|cancel|discard`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -73,7 +74,10 @@ pub(super) async fn run(
     let task = Task { action, queue, who: &config.who, reason: check_reason(reason)?, rps, out };
     let meant = if by_name { named(queue, jobs).await? } else { matching(queue, action, &filter).await? };
     let matched = meant.len() as u64;
-    let (able, mut skipped) = sort(action, meant);
+    let (mut able, mut skipped) = sort(action, meant);
+    if action != Action::Retry {
+        children_first(&mut able);
+    }
     let acts = !dry_run && (by_name || all);
     if !acts {
         let document = Document {
@@ -168,6 +172,33 @@ fn sort(action: Action, jobs: Vec<JobView>) -> (Vec<JobView>, Vec<Skipped>) {
         }
     }
     (able, skipped)
+}
+
+/// Children before what they wait for: a parent that ends sets its children going, and as they were not seen so they
+/// would be skipped.
+fn children_first(jobs: &mut [JobView]) {
+    let waits: BTreeMap<JobId, Vec<JobId>> = jobs
+        .iter()
+        .map(|job| {
+            let parent = |entity: &String| JobId { entity: entity.clone(), ..job.id.clone() };
+            (job.id.clone(), job.waits_for.iter().map(parent).collect())
+        })
+        .collect();
+    let mut known = BTreeMap::new();
+    jobs.sort_by_cached_key(|job| Reverse(depth(&job.id, &waits, &mut known)));
+}
+
+/// How many jobs wait for each other above this one.
+fn depth(id: &JobId, waits: &BTreeMap<JobId, Vec<JobId>>, known: &mut BTreeMap<JobId, usize>) -> usize {
+    if let Some(depth) = known.get(id) {
+        return *depth;
+    }
+    // For the time being: even names that went round in a circle come to an end.
+    known.insert(id.clone(), 0);
+    let above = waits.get(id).into_iter().flatten();
+    let depth = above.map(|parent| depth(parent, waits, known) + 1).max().unwrap_or(0);
+    known.insert(id.clone(), depth);
+    depth
 }
 
 impl Task<'_> {
