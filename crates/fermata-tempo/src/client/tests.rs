@@ -123,8 +123,8 @@ async fn no_retry_after_is_believed_blindly() {
         ("date: Sun, 01 Mar 2026 02:00:00 GMT\r\nretry-after: Sun, 01 Mar 2026 02:00:09 GMT", Some(9)),
         ("date: Sun, 01 Mar 2026 02:00:00 GMT\r\nretry-after: Sun, 01 Mar 2026 01:00:00 GMT", Some(0)),
         (
-            "date: Sun, 01 Mar 2026 02:00:00 GMT\r\nretry-after: Fri, 31 Dec 9999 23:59:59 GMT",
-            Some(251_629_970_399),
+            "date: Sun, 01 Mar 2026 02:00:00 GMT\r\nretry-after: Thu, 30 Dec 9999 00:00:00 GMT",
+            Some(251_629_797_600),
         ),
         ("retry-after: Sun, 01 Mar 2026 02:00:09 GMT", None),
         ("x: y", None),
