@@ -28,46 +28,47 @@ local KEEP_MS = 3600 * 1000       -- how long an idle tenant is remembered
 -- The factor. A refusal sets the level, and what follows is counted in slots, not in seconds:
 --
 --      level x 0.85 .. 1      level                    level x (1 + 1 %, 2 %, 4 % ...)
---      | 50 slots: the        | until slot 400:        | each 100 slots the excess doubles, until
+--      | 60 slots: the        | until slot 500:        | each 110 slots the excess doubles, until
 --      | quota over there     | what was good           | there is a refusal or the full rate
 --      | is empty             | stays                   |
-local REFILL, REFILL_LOW = 80, 0.8
-local STAY, DOUBLES, EXCESS = 450, 100, 0.02
-local STAY_US, DOUBLES_US = 10*SECOND, 1.2*SECOND -- at least, where a rate makes 400 slots a blink
+local REFILL, REFILL_LOW = 60, 0.85
+local STAY, DOUBLES, EXCESS = 500, 110, 0.01
+local STAY_US, DOUBLES_US = 6 * SECOND, 1.8 * SECOND  -- at least, where a rate makes 500 slots a blink
 local LEVEL_MIN = 0.1
-local SHORT = 0.3                 -- below this level all of it is shortened, or the way back would take an hour
--- What a refusal leaves of the factor: the first one, or one that follows at once; while it stays; as soon as it rises; later.
-local AT_ONCE, STAYING, RISING, RISEN = 0.7, 0.93, 0.97, 0.85
+local SHORT = 0.3  -- below this level all of it is shortened, or the way back would take an hour
+-- What a refusal leaves of the factor: the first; one that comes before slot AT_ONCE_SLOTS; while the level stays; as it rises.
+local FIRST, AT_ONCE, STAYING, RISING = 0.7, 0.9, 0.94, 0.85
+local AT_ONCE_SLOTS = 150
 
 local call = redis.call
 local hash = P .. ':pace:' .. tenant
 local function number(text) return tonumber(text or '') end
 local function whole(n) return string.format('%.0f', n) end
 
+-- How many slots each part takes.
 local function lengths(level, period)
   local scale = math.min(1, level / SHORT)
-  return REFILL * scale, math.max(STAY, STAY_US / period) * scale, math.max(DOUBLES, DOUBLES_US / period) * scale
+  return { refill = REFILL * scale, at_once = AT_ONCE_SLOTS * scale, stay = math.max(STAY, STAY_US / period) * scale,
+    doubles = math.max(DOUBLES, DOUBLES_US / period) * scale }
 end
 
 -- The factor so many slots after the refusal; nil where it is over.
 local function factor(level, since, period)
   if not level then return nil end
-  local refill, stay, doubles = lengths(level, period)
-  if since < refill then return level * (REFILL_LOW + (1 - REFILL_LOW) * since / refill) end
-  if since < stay then return level end
-  local f = level * (1 + EXCESS * (2 ^ math.min(30, (since - stay) / doubles) - 1))
+  local slots = lengths(level, period)
+  if since < slots.refill then return level * (REFILL_LOW + (1 - REFILL_LOW) * since / slots.refill) end
+  if since < slots.stay then return level end
+  local f = level * (1 + EXCESS * (2 ^ math.min(30, (since - slots.stay) / slots.doubles) - 1))
   if f < 1 then return f end
 end
 
 local function level_after_refusal(level, since, period)
-  if not level then return AT_ONCE end
-  local f = factor(level, since, period) or 1
-  local refill, stay, doubles = lengths(level, period)
+  if not level then return FIRST end
+  local f, slots = factor(level, since, period) or 1, lengths(level, period)
   local new
-  if since < 2 * refill then new = f * AT_ONCE
-  elseif since < stay then new = f * STAYING
-  elseif since < stay + doubles then new = f * RISING
-  else new = math.max(level, f * RISEN) end  -- the level itself was good
+  if since < slots.at_once then new = f * AT_ONCE
+  elseif since < slots.stay + slots.doubles then new = f * STAYING
+  else new = math.max(level, f * RISING) end  -- the level itself was good
   return math.max(LEVEL_MIN, new)
 end
 

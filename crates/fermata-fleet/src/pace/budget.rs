@@ -198,7 +198,7 @@ impl Budget {
         self.count_call();
         let now = self.now_us.map(|now| now.to_string()).unwrap_or_default();
         let mut all = vec![operation.as_bytes(), now.as_bytes(), tenant.as_str().as_bytes()];
-        all.extend(args.iter().map(|arg| arg.as_bytes()));
+        all.extend(args.iter().map(String::as_bytes));
         let answer = self.link.run(&self.script, &all).await?;
         redis::from_redis_value(answer).map_err(|error| LinkError::Odd(error.into()))
     }

@@ -134,8 +134,8 @@ async fn the_queue_sees_who_cools_down() {
     let left: i64 = link.ask(redis::cmd("PTTL").arg(&key)).await.unwrap();
     let time: (f64, f64) = link.ask(&redis::cmd("TIME")).await.unwrap();
     let now = time.0 * 1e3 + time.1 / 1e3;
-    assert!((29_000.0..=30_000.0).contains(&(until - now)), "{until} - {now}");
-    assert!((29_000..=30_000).contains(&left), "{left}");
+    assert!((29_000.0..=30_001.0).contains(&(until - now)), "{until} - {now}");
+    assert!((29_000..=30_001).contains(&left), "{left}");
 }
 
 #[tokio::test]
@@ -215,8 +215,8 @@ async fn a_hundred_thousand_tenants_are_a_small_matter() {
     let link = Link::new(&server.url(), "t").unwrap();
     let used = async || {
         let said: String = link.ask(redis::cmd("INFO").arg("memory")).await.unwrap();
-        let line = said.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
-        line.trim().parse::<u64>().unwrap()
+        let bytes = said.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+        bytes.trim().parse::<u64>().unwrap()
     };
     let before = used().await;
     let turns = stream::iter(0..TENANTS).map(|n| {
@@ -229,6 +229,5 @@ async fn a_hundred_thousand_tenants_are_a_small_matter() {
     });
     turns.buffer_unordered(64).for_each(async |slot| assert!(slot.granted)).await;
     let bytes = (used().await - before) / u64::from(TENANTS);
-    eprintln!("{bytes} bytes for a tenant");
     assert!(bytes < 700, "{bytes} bytes for a tenant");
 }

@@ -114,7 +114,7 @@ impl Simulation<'_> {
     /// One way to Tempo or back: 40 ms, and 12 more on average.
     fn way(&mut self) -> u64 {
         let luck: f64 = self.random.random_range(1e-9..1.0);
-        40_000 + (-luck.ln() * 12_000.0) as u64
+        40_000 + micros(Duration::from_secs_f64(-luck.ln() * 0.012))
     }
 
     fn others(&self, now: u64) -> f64 {
@@ -142,10 +142,10 @@ impl Simulation<'_> {
                     let takes = self.bucket.takes(now);
                     self.outcome.others.push((now, takes));
                 }
-                let pause = if draws { SECOND as f64 / (part * self.scene.rate) } else { 50_000.0 };
+                let pause = if draws { 1.0 / (part * self.scene.rate) } else { 0.05 };
                 // A client with no pace of its own: evenly spaced ones lock into step with ours, and one always wins.
                 let luck = self.random.random_range(0.5..1.5);
-                self.push(now + (pause * luck) as u64, Event::Other);
+                self.push(now + micros(Duration::from_secs_f64(pause * luck)), Event::Other);
             }
             Event::Kill => {
                 let lost = *self.alive.keys().next().unwrap();
