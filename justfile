@@ -28,6 +28,10 @@ demo:
 bench *parts:
     cargo bench -p fermata-tests --bench bench -- {{ parts }}
 
+# a fleet against its aims, beside apalis-redis and BullMQ; names of parts go to it (`just bench-fleet empty`)
+bench-fleet *parts:
+    cargo bench -p fermata-tests --bench bench --features stock -- fleet {{ parts }}
+
 # licences, sources, advisories (needs cargo-deny)
 deny:
     cargo deny check

@@ -32,7 +32,7 @@ pub(crate) async fn run(command: &mut Command) -> Result<Used> {
     let (mut cpu, mut peak) = (0.0, 0.0);
     // A process that has ended keeps its times until somebody waits for it.
     loop {
-        let (state, so_far) = times(&child)?;
+        let (state, so_far) = times(child.id())?;
         cpu = f64::max(cpu, so_far);
         if state == "Z" {
             break;
@@ -46,9 +46,21 @@ pub(crate) async fn run(command: &mut Command) -> Result<Used> {
     Ok(Used { wall, cpu, peak, said: std::fs::read_to_string(said.path())? })
 }
 
+/// The processor time of a process so far, in seconds.
+pub(crate) fn cpu(pid: u32) -> Result<f64> {
+    times(pid).map(|(_, cpu)| cpu)
+}
+
+/// Bytes that a process has read from files so far, cached or not.
+pub(crate) fn bytes_read(pid: u32) -> Result<u64> {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).context("this needs Linux")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    Ok(line.context("/proc/<pid>/io has no rchar")?.parse()?)
+}
+
 /// The state of a process and its processor time so far.
-fn times(child: &Child) -> Result<(String, f64)> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).context("this needs Linux")?;
+fn times(pid: u32) -> Result<(String, f64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("this needs Linux")?;
     // The name before the last bracket may hold anything.
     let (_, rest) = stat.rsplit_once(") ").context("/proc/<pid>/stat has no name")?;
     let fields: Vec<&str> = rest.split(' ').collect();

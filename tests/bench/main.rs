@@ -1,4 +1,5 @@
-//! What Fermata costs: processor time, memory, requests, quota. `just bench`, or `just bench speed` for one part.
+//! What Fermata costs: processor time, memory, requests, quota. `just bench`, or `just bench speed` for one part;
+//! `just bench-fleet` for a fleet.
 //!
 //! The release programs run as processes of their own beside the simulator's, so that what each used can be
 //! told apart. It reads `/proc`, so it needs Linux. Processor time is what to compare between machines and
@@ -6,6 +7,7 @@
 
 mod child;
 mod download;
+mod fleet;
 mod least;
 mod noise;
 mod quota;
@@ -26,18 +28,30 @@ fn main() -> Result<()> {
     if args.first().is_some_and(|arg| arg == download::NAME) {
         return download::run(&args[1..]);
     }
-    if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
+    if args.first().is_some_and(|arg| arg == fleet::CHILD) {
+        return fleet::child(&args[1..]);
+    }
+    let (of_fleet, args) = match args.split_first() {
+        Some((first, parts)) if first == fleet::NAME => (true, parts.to_vec()),
+        _ => (false, args),
+    };
+    if of_fleet {
+        fleet::check(&args)?;
+    } else if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
         bail!("there is no part {unknown:?}; the parts are {}", PARTS.join(", "));
     }
     let built =
         Command::new(env!("CARGO")).args(["build", "--release", "-p", "tempo-sim", "-p", "fermata"]).status();
     ensure!(built.context("cargo does not start")?.success(), "the programs do not build");
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure(&args))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        noise::measure()?;
+        if of_fleet { fleet::measure(&args).await } else { measure(&args).await }?;
+        noise::measure()
+    })
 }
 
 async fn measure(parts: &[String]) -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|named| named == part);
-    noise::measure()?;
     if wanted("speed") {
         speed::measure().await?;
     }
@@ -47,5 +61,5 @@ async fn measure(parts: &[String]) -> Result<()> {
     if wanted("quota") {
         quota::measure().await?;
     }
-    noise::measure()
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -44,10 +45,34 @@ impl Site {
         Ok(vault)
     }
 
+    /// All that it was asked.
+    pub(crate) async fn ledger(&self) -> Result<Value> {
+        let ledger = reqwest::get(format!("{}/_sim/ledger", self.url)).await?.text().await?;
+        Ok(serde_json::from_str(&ledger)?)
+    }
+
+    /// Begins the ledger anew.
+    pub(crate) async fn forget_requests(&self) -> Result<()> {
+        let client = reqwest::Client::new();
+        client.delete(format!("{}/_sim/ledger", self.url)).send().await?.error_for_status()?;
+        Ok(())
+    }
+
+    /// Sets some of the simulator's switches, as JSON.
+    pub(crate) async fn set_quirks(&self, quirks: &str) -> Result<()> {
+        let request = reqwest::Client::new().post(format!("{}/_sim/quirks", self.url));
+        request
+            .body(quirks.to_owned())
+            .header(CONTENT_TYPE, "application/json")
+            .send()
+            .await?
+            .error_for_status()?;
+        Ok(())
+    }
+
     /// Totals of the requests that it was asked: all, and those refused.
     pub(crate) async fn requests(&self) -> Result<(u64, u64)> {
-        let ledger = reqwest::get(format!("{}/_sim/ledger", self.url)).await?.text().await?;
-        let ledger: Value = serde_json::from_str(&ledger)?;
+        let ledger = self.ledger().await?;
         let total = |name| ledger["total"][name].as_u64().context("the ledger has totals");
         Ok((total("requests")?, total("refused")?))
     }
@@ -83,6 +108,6 @@ impl Vault {
 }
 
 /// A program that was built beside this one.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("release").join(name)
 }
