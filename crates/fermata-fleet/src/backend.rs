@@ -193,8 +193,10 @@ impl Leases {
     async fn next(self) -> Option<Held> {
         let shared = &self.0;
         let place = tokio::select! {
-            place = shared.places.clone().acquire_owned() => Arc::new(place.ok()?),
+            // First: jobs that go back as we stop leave places, and are not to be claimed again.
+            biased;
             () = shared.drain.cancelled() => return None,
+            place = shared.places.clone().acquire_owned() => Arc::new(place.ok()?),
         };
         loop {
             let token = format!("{:016x}", rand::random::<u64>());

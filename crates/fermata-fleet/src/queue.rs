@@ -394,11 +394,12 @@ where
     let mut pause = Duration::from_millis(50);
     loop {
         let error = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
             answer = ask() => match answer {
                 Ok(answer) => return Some(answer),
                 Err(error) => error,
             },
-            () = stop.cancelled() => return None,
         };
         // What does not pass by itself an operator mends while we run: a password, a right, room.
         if pause >= Duration::from_secs(1) {

@@ -197,11 +197,17 @@ async fn a_tenant_goes_on_when_nothing_holds_it_any_more() {
     queue.hold(&tenant, HeldFor::Queue).await.unwrap();
     queue.hold(&tenant, HeldFor::Paused).await.unwrap();
     assert!(queue.free(&tenant, None).await.unwrap(), "whatever it is");
-    // One without jobs leaves nothing behind.
+    // One without jobs leaves nothing behind, nor does one whose runs went while it was held.
     let nobody = "nobody".parse().unwrap();
-    queue.hold(&nobody, HeldFor::Paused).await.unwrap();
-    queue.free(&nobody, None).await.unwrap();
-    assert!(!stage.dump().await.hashes.contains_key("tenant:nobody"));
+    for with_run in [false, true] {
+        if with_run {
+            stage.push("nobody", &[("a", &[])]).await;
+        }
+        queue.hold(&nobody, HeldFor::Paused).await.unwrap();
+        queue.drop_run(&nobody, &RUN.parse().unwrap(), "ann").await.unwrap();
+        queue.free(&nobody, None).await.unwrap();
+        assert!(!stage.dump().await.hashes.contains_key("tenant:nobody"), "with a run: {with_run}");
+    }
 }
 
 #[tokio::test]

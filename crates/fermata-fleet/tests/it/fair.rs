@@ -66,12 +66,15 @@ async fn turns_go_by_weight() {
 
 #[tokio::test]
 async fn turns_go_by_the_time_they_take() {
-    let stage = Stage::new();
-    for tenant in ["slow", "quick"] {
-        stage.queue.push(&many(tenant, 0, 20)).await.unwrap();
+    // Where there are places enough for all, and where each tenant has its one and then waits for its next turn.
+    for (cap, places) in [(6, 2), (1, 1)] {
+        let stage = Stage::new();
+        for tenant in ["slow", "quick"] {
+            stage.queue.push(&RunJobs { cap, ..many(tenant, 0, 20) }).await.unwrap();
+        }
+        let takes = |tenant: &str| if tenant == "slow" { 20_000 } else { 4_000 };
+        close(&serve(&stage, places, 300, takes).await, "quick", "slow", 5.0);
     }
-    let takes = |tenant: &str| if tenant == "slow" { 20_000 } else { 4_000 };
-    close(&serve(&stage, 2, 300, takes).await, "quick", "slow", 5.0);
 }
 
 #[tokio::test]

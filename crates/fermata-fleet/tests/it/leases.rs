@@ -256,3 +256,20 @@ async fn fences_only_grow() {
         stage.pass(1);
     }
 }
+
+#[tokio::test]
+async fn what_has_no_particulars_any_more_comes_up_once() {
+    let stage = Stage::new();
+    stage.push("acme", &[("a", &[])]).await;
+    // Somebody deleted their hashes by hand.
+    for (set, entity) in [("retry", "x"), ("waiting", "y")] {
+        let () = stage.raw(&["ZADD", &stage.key(set), "1", &job("acme", entity).to_string()]).await;
+    }
+    stage.pass_tended(1_000).await;
+    stage.pass_tended(1_000).await;
+    let mut claimed = Vec::new();
+    while let Some(held) = stage.claim("w").await {
+        claimed.push(held.id.entity);
+    }
+    assert_eq!(claimed, ["a", "x", "y"]);
+}

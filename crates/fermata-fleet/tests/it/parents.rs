@@ -103,10 +103,22 @@ async fn what_a_worker_finds_not_ended_is_open_again() {
     stage.queue.reopen(&tenant, &run, &["a"]).await.unwrap();
     assert!(stage.dump().await.keys().is_empty());
     stage.push("acme", FAMILY).await;
+    let fault = Turn::Retry { pause: Duration::ZERO, error: "a fault".to_owned(), attempts: 7, mark: 0 };
+    stage.turn(&fault).await.unwrap();
     stage.turn(&Turn::Done).await.unwrap();
+    stage.pass(200);
+    assert_eq!(stage.turn(&Turn::Dead("a fault".to_owned())).await.as_deref(), Some("a"));
     stage.queue.reopen(&tenant, &run, &["a", "b"]).await.unwrap();
     laws::check(&stage.dump().await).unwrap();
-    assert_eq!(all(&stage, &Turn::Done).await, ["b", "a", "child", SEAL]);
+    let mut claims = Vec::new();
+    for _ in 0..3 {
+        let held = stage.claim("w").await.unwrap();
+        stage.queue.settle(&held, &Turn::Done).await.unwrap();
+        claims.push((held.id.entity, held.attempts));
+    }
+    let expect = ["child", "a", "b"].map(|entity| (entity.to_owned(), 0));
+    assert_eq!(claims, expect, "from the beginning; who waited goes on, and finds out");
+    assert_eq!(all(&stage, &Turn::Done).await, [SEAL]);
 }
 
 #[tokio::test]
