@@ -41,7 +41,7 @@ pub struct Link {
 
 /// Where connections come from.
 enum Maker {
-    Server(Client),
+    Server(Box<Client>),
     Sentinel(Box<SentinelClient>),
 }
 
@@ -196,7 +196,7 @@ impl Link {
 
     async fn client(&self) -> Result<Client, LinkError> {
         match &mut *self.maker.lock().await {
-            Maker::Server(client) => Ok(client.clone()),
+            Maker::Server(client) => Ok((**client).clone()),
             Maker::Sentinel(sentinel) => Ok(sentinel.async_get_client().await?),
         }
     }
@@ -270,7 +270,7 @@ fn maker(address: &str) -> Option<Maker> {
             return sentinel(rest, tls).map(|client| Maker::Sentinel(Box::new(client)));
         }
     }
-    Client::open(address).ok().map(Maker::Server)
+    Client::open(address).ok().map(|client| Maker::Server(Box::new(client)))
 }
 
 /// `[user:password@]host[:port][,host[:port]...]/master[/db]`; user and password are those of the Redis.
@@ -283,9 +283,10 @@ fn sentinel(rest: &str, tls: bool) -> Option<SentinelClient> {
         // One at a time they are addresses like any other, so the parser of addresses reads them.
         let url = Url::parse(&format!("redis://{host}")).ok()?;
         let (host, port) = (url.host_str()?.to_owned(), url.port().unwrap_or(SENTINEL_PORT));
-        sentinels.push(match tls {
-            true => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
-            false => ConnectionAddr::Tcp(host, port),
+        sentinels.push(if tls {
+            ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+        } else {
+            ConnectionAddr::Tcp(host, port)
         });
     }
     if master.is_empty() || sentinels.is_empty() {

@@ -111,7 +111,7 @@ impl Producer {
             self.queue.hold(tenant, HeldFor::Token).await?;
         }
         let Begun { settings, plan, resumed, .. } = begun?;
-        self.free(&settings.tenant).await?;
+        self.heed(&settings).await?;
         let pushed = self.queue.push(&jobs(&settings, &plan)?).await?;
         Ok(Enqueued {
             tenant: tenant.clone(),
@@ -136,10 +136,7 @@ impl Producer {
                 tracing::info!(%tenant, %run, "not enqueued again: it is more than a week old");
                 continue;
             }
-            match held_for(settings) {
-                Some(why) => drop(self.queue.hold(tenant, why).await?),
-                None => self.free(tenant).await?,
-            }
+            self.heed(settings).await?;
             let pushed = self.queue.push(&jobs(settings, &plan)?).await?;
             let (added, open) = (pushed.added, pushed.open);
             if added > 0 {
@@ -156,13 +153,7 @@ impl Producer {
             // Its jobs find out, and end.
             return Ok(self.queue.free(tenant, None).await?);
         };
-        match held_for(&settings) {
-            Some(_) => Ok(false),
-            None => {
-                let paused = self.queue.free(tenant, Some(HeldFor::Paused)).await?;
-                Ok(self.queue.free(tenant, Some(HeldFor::Token)).await? || paused)
-            }
-        }
+        Ok(self.heed(&settings).await?)
     }
 
     /// Enqueues a tenant that was [due](due_time) then, unless that was done before: of any number that try, one does.
@@ -211,9 +202,17 @@ impl Producer {
         Ok(false)
     }
 
-    async fn free(&self, tenant: &Tenant) -> Result<(), LinkError> {
-        self.queue.free(tenant, Some(HeldFor::Token)).await?;
-        self.queue.free(tenant, Some(HeldFor::Paused)).await.map(drop)
+    /// Holds a tenant's jobs back for what its settings say, and no longer for what they said before; `true` if they go on now.
+    async fn heed(&self, settings: &Settings) -> Result<bool, LinkError> {
+        let mut freed = false;
+        for why in [HeldFor::Paused, HeldFor::Token] {
+            if holds(settings, why) {
+                self.queue.hold(&settings.tenant, why).await?;
+            } else {
+                freed |= self.queue.free(&settings.tenant, Some(why)).await?;
+            }
+        }
+        Ok(freed)
     }
 }
 
@@ -232,21 +231,20 @@ pub fn due_time(
     now: Timestamp,
     spread: Duration,
 ) -> Result<Option<Timestamp>, ProduceError> {
-    let (Some(token), None, false) = (&settings.token, held_for(settings), settings.removed) else {
-        return Ok(None);
-    };
+    let held = settings.paused || holds(settings, HeldFor::Token) || settings.removed;
+    let Some(token) = settings.token.as_ref().filter(|_| !held) else { return Ok(None) };
     let Some(schedule) = schedule(settings)? else { return Ok(None) };
     let past =
         |due: &Timestamp| *due >= token.stored && schedule.spread(&settings.tenant, *due, spread) <= now;
     Ok(schedule.last_before(now).filter(past))
 }
 
-/// Why a tenant's settings hold its jobs back.
-fn held_for(settings: &Settings) -> Option<HeldFor> {
-    match &settings.token {
-        _ if settings.paused => Some(HeldFor::Paused),
-        Some(token) if token.refused.is_none() => None,
-        _ => Some(HeldFor::Token),
+/// Whether a tenant's settings hold its jobs back for this reason.
+fn holds(settings: &Settings, why: HeldFor) -> bool {
+    match why {
+        HeldFor::Paused => settings.paused,
+        HeldFor::Token => settings.token.as_ref().is_none_or(|token| token.refused.is_some()),
+        HeldFor::Queue => false,
     }
 }
 

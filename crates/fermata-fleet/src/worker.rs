@@ -115,19 +115,18 @@ impl Worker {
         let JobId { tenant, run, entity } = &held.claimed.id;
         let engine = Engine { clock: Clock::new((self.now)()), ..self.engine.clone() };
         let at_hand = self.known(tenant, run).filter(|known| known.read.elapsed() < FRESH && entity != SEAL);
-        let Known { settings, site, .. } = match at_hand {
-            Some(known) => known,
-            None => {
-                let settings = engine.settings(tenant).await?;
-                // Another worker may have sealed the run, or an operator abandoned it.
-                let Some(plan) = engine.vault.plan(tenant, run).await? else {
-                    return self.after_the_run(&engine, held).await;
-                };
-                if entity == SEAL {
-                    return self.seal(&engine, &plan).await;
-                }
-                self.read(&engine, settings, plan).await?
+        let Known { settings, site, .. } = if let Some(known) = at_hand {
+            known
+        } else {
+            let settings = engine.settings(tenant).await?;
+            // Another worker may have sealed the run, or an operator abandoned it.
+            let Some(plan) = engine.vault.plan(tenant, run).await? else {
+                return self.after_the_run(&engine, held).await;
+            };
+            if entity == SEAL {
+                return self.seal(&engine, &plan).await;
             }
+            self.read(&engine, settings, plan).await?
         };
         let Some(entity) = catalogue::entity(entity) else {
             return Ok(Turn::Dead(format!("this release knows no entity {entity}")));
@@ -313,12 +312,11 @@ impl Worker {
                 && known.settings.base_url == settings.base_url
                 && known.settings.rate.to_bits() == settings.rate.to_bits()
         });
-        let site = match same {
-            Some(known) => known.site,
-            None => {
-                let pace = self.pace(&settings);
-                Arc::new(engine.site(&settings, Arc::new(plan), pace).await?)
-            }
+        let site = if let Some(known) = same {
+            known.site
+        } else {
+            let pace = self.pace(&settings);
+            Arc::new(engine.site(&settings, Arc::new(plan), pace).await?)
         };
         let known = Known { settings, site, read: Instant::now() };
         let mut sites = self.sites();

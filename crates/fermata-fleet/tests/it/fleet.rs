@@ -11,6 +11,7 @@ use fermata_core::names::Tenant;
 use fermata_core::plan::Wish;
 use fermata_core::settings::Settings;
 use fermata_engine::{Clock, Engine, Teller, view};
+use fermata_fleet::queue::Filter;
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{AtHand, Budget, JobState, Link, Producer, Queue, SLICE, ServeOptions, Worker, serve};
 use fermata_tempo::Options;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longest time that a test waits for the fleet.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Fleet {
     pub(crate) sim: Sim,
@@ -130,10 +131,10 @@ impl Fleet {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        match waited.await {
-            Ok(counts) => counts,
-            Err(_) => panic!("still at work: {:?}", self.queue.list(&Default::default(), 20).await),
+        if let Ok(counts) = waited.await {
+            return counts;
         }
+        panic!("still at work: {:?}", self.queue.list(&Filter::default(), 20).await)
     }
 
     /// Checks that a tenant's only snapshot holds what the site does.
@@ -248,7 +249,7 @@ async fn a_request_that_always_fails_ends_in_a_dead_letter_and_the_rest_is_seale
     let entry = manifest.entry("roles").unwrap();
     assert_eq!(entry.status, EntryStatus::Failed);
     assert!(entry.reason.as_deref().unwrap().contains("given up after 8 attempts"), "{:?}", entry.reason);
-    let dead = fermata_fleet::queue::Filter { state: Some(JobState::Dead), ..Default::default() };
+    let dead = Filter { state: Some(JobState::Dead), ..Default::default() };
     let (jobs, total) = fleet.queue.list(&dead, 10).await.unwrap();
     assert_eq!((total, counts[&JobState::Dead]), (1, 1), "{jobs:?}");
     assert_eq!(jobs[0].entity, "roles");

@@ -8,7 +8,7 @@ use fermata_fleet::testing::RedisServer;
 use redis::{Script, Value};
 
 /// A failover takes Sentinel a few seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Sentinel(Child);
 

@@ -134,11 +134,11 @@ fn failed(tenant: Tenant, error: &anyhow::Error) -> Line {
     Line { tenant, run: None, resumed: false, added: 0, open: 0, reason: Some(out::causes(error)) }
 }
 
-fn show(lines: Vec<Line>, none: &str, out: Out) -> std::io::Result<()> {
+fn show(lines: Vec<Line>, nothing: &str, out: Out) -> std::io::Result<()> {
     let document = Document { schema: fermata_core::FORMAT, tenants: lines };
     out.result(&document, || {
         if document.tenants.is_empty() {
-            return none.to_owned();
+            return nothing.to_owned();
         }
         let rows = document.tenants.iter().map(|line| {
             let run = line.run.as_ref().map(RunId::to_string).unwrap_or_default();

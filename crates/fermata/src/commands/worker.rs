@@ -64,11 +64,12 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
         () = stop.cancelled() => health.stopping(),
     }
     tracing::info!("stopping: pages under way are logged, jobs go back");
-    match tokio::time::timeout(STOP_TIMEOUT, serving).await {
-        Ok(served) => served?,
-        Err(_) => tracing::warn!(
+    if let Ok(served) = tokio::time::timeout(STOP_TIMEOUT, serving).await {
+        served?;
+    } else {
+        tracing::warn!(
             "not all jobs could be given back in time; others take them over when their leases end"
-        ),
+        );
     }
     Ok(exit::DONE)
 }
