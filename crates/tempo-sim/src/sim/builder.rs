@@ -1,6 +1,6 @@
 //! How a simulator is to be, and its start.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -34,6 +34,7 @@ pub struct SimBuilder {
     seed: u64,
     tenants: u32,
     sizes: Sizes,
+    sizes_of: BTreeMap<u32, Sizes>,
     rate: f64,
     burst: Option<f64>,
     latency: Duration,
@@ -54,6 +55,7 @@ impl SimBuilder {
             seed: 1,
             tenants: 1,
             sizes: Sizes::for_worklogs(10_000),
+            sizes_of: BTreeMap::new(),
             rate: 5.0,
             burst: None,
             latency: Duration::ZERO,
@@ -93,6 +95,13 @@ impl SimBuilder {
     #[must_use]
     pub fn sizes(mut self, sizes: Sizes) -> Self {
         self.sizes = sizes;
+        self
+    }
+
+    /// All sizes of one tenant, where they are not those of the others.
+    #[must_use]
+    pub fn sizes_of(mut self, tenant: u32, sizes: Sizes) -> Self {
+        self.sizes_of.insert(tenant, sizes);
         self
     }
 
@@ -191,7 +200,8 @@ impl SimBuilder {
         let mut tenants = Vec::new();
         for number in 1..=self.tenants {
             tokens.put(TokenSpec::full(number));
-            let (seed, sizes, recorded) = (self.seed, self.sizes.clone(), recorded.clone());
+            let sizes = self.sizes_of.get(&number).unwrap_or(&self.sizes).clone();
+            let (seed, recorded) = (self.seed, recorded.clone());
             let unknown_fields = self.unknown_fields;
             let tenant = Tenant::new(
                 format!("sim-{number}"),
