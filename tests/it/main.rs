@@ -3,17 +3,21 @@
 mod broken_stores;
 mod by_hand;
 mod catalogue;
+mod chaos;
 mod documents;
+mod fleet;
 mod interrupted;
 mod mistakes;
 mod papers;
 mod program;
 mod readme;
 mod recorded;
+mod recovery;
 mod scopes;
 mod secrets;
 mod stage;
 mod tidy;
+mod truth;
 
 use std::path::Path;
 

@@ -53,6 +53,11 @@ pub(crate) struct Running<'a> {
     line: String,
 }
 
+/// A command that runs until it is told to stop; what it says goes to a file.
+pub(crate) struct Server {
+    child: Child,
+}
+
 /// What a command came to.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -125,8 +130,18 @@ impl Stage {
         Call { stage: self, command, stdin: Vec::new(), line: line.to_owned() }
     }
 
+    /// Waits for something that runs beside the test.
+    pub(crate) fn block_on<F: Future>(&self, what: F) -> F::Output {
+        self.runtime.block_on(what)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Leaves the folder there when the test ends, to look at.
+    pub(crate) fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
     }
 
     /// A file or folder of this name in the folder.
@@ -152,6 +167,11 @@ impl Stage {
     /// Every file of the vault, by its path in there.
     pub(crate) fn stored(&self) -> BTreeMap<String, Vec<u8>> {
         files(&self.at("fermata-data"))
+    }
+
+    /// Every file below a folder of this name, by its path in there.
+    pub(crate) fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        files(&self.at(folder))
     }
 
     /// The objects of the vault that are not as they were; that a tenant was locked for a moment changes none.
@@ -199,6 +219,41 @@ impl<'a> Call<'a> {
     pub(crate) fn run(self) -> Ended {
         self.start().wait()
     }
+
+    /// Starts what runs until it is told to stop, and adds what it says to a file of this name.
+    pub(crate) fn serve(mut self, log: &str) -> Server {
+        let _inside = self.stage.runtime.enter();
+        let log = std::fs::File::options().create(true).append(true).open(self.stage.at(log)).unwrap();
+        self.command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("{}: {error}", self.line));
+        Server { child }
+    }
+}
+
+impl Server {
+    /// Sends it a signal: `KILL`, `TERM`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id().unwrap(), name);
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn end(mut self) {
+        self.signal("KILL");
+        while self.ended().is_none() {
+            std::thread::yield_now();
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+}
+
+/// Sends a process a signal.
+pub(crate) fn signal(id: u32, name: &str) {
+    let sent = std::process::Command::new("kill").args([format!("-{name}"), id.to_string()]).status();
+    assert!(sent.unwrap().success(), "process {id} takes no {name}");
 }
 
 impl Running<'_> {
@@ -214,8 +269,7 @@ impl Running<'_> {
 
     /// SIGTERM, as a shutdown of the machine sends it.
     pub(crate) fn terminate(self) -> Ended {
-        let id = self.id().to_string();
-        assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        signal(self.id(), "TERM");
         self.wait()
     }
 
