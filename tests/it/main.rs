@@ -6,6 +6,7 @@ mod catalogue;
 mod chaos;
 mod documents;
 mod fleet;
+mod fleet_commands;
 mod interrupted;
 mod mistakes;
 mod papers;
@@ -17,6 +18,7 @@ mod scopes;
 mod secrets;
 mod stage;
 mod tidy;
+mod tls;
 mod truth;
 
 use std::path::Path;

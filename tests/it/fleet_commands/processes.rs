@@ -1,0 +1,212 @@
+//! `worker` and `scheduler` as processes: signals, probes, metrics, and due times.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use fermata_fleet::JobState;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tempo_sim::{Fault, FaultKind};
+
+use super::{enqueued, fleet, jobs, until};
+use crate::fleet::Fleet;
+use crate::stage::{Server, signal, site};
+
+/// A worker that is told to stop is gone within this.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The status and the body at a path, if anybody listens.
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+fn metric(port: u16, name: &str) -> Option<u64> {
+    let (_, text) = get(port, "/metrics")?;
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+fn code(fleet: &Fleet, server: &mut Server) -> Option<i32> {
+    let mut ended = None;
+    until(fleet, "it ends", || {
+        ended = server.ended();
+        ended.is_some()
+    });
+    ended.and_then(|ended| ended.code())
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_gives_its_jobs_back_unspent() {
+    let fleet = Fleet::start(site().latency(Duration::from_millis(5)), 1, 1_000.0);
+    let port = free_port();
+    let mut worker = fleet.serve(&format!("worker --listen 127.0.0.1:{port}"), "worker.log");
+    until(&fleet, "it is ready", || get(port, "/readyz") == Some((200, "ok\n".to_owned())));
+    for probe in ["/livez", "/startedz"] {
+        assert_eq!(get(port, probe), Some((200, "ok\n".to_owned())), "{probe}");
+    }
+    assert_eq!(get(port, "/nothing").map(|(status, _)| status), Some(404));
+    fleet.fermata("enqueue sim-1").run().code(0);
+    fleet.stage.wait_for_requests(40);
+    let told = Instant::now();
+    worker.signal("TERM");
+    assert_eq!(code(&fleet, &mut worker), Some(0));
+    assert!(told.elapsed() < STOP_MAX, "{:?}", told.elapsed());
+    let all = jobs(&fleet);
+    assert!(all.iter().all(|job| job.state != JobState::Running), "{all:?}");
+    assert!(all.iter().any(|job| job.state == JobState::Queued), "it was stopped in the middle: {all:?}");
+    for job in &all {
+        assert_eq!((job.attempt, job.lost, &job.error), (1, 0, &None), "{job:?}");
+    }
+    let status = fleet.fermata("queue status --json").run().code(0).json();
+    assert_eq!(status["workers"], serde_json::json!([]), "it has said goodbye");
+    let log = std::fs::read_to_string(fleet.stage.at("worker.log")).unwrap();
+    assert!(log.contains("stopping: pages under way are logged"), "{log}");
+
+    let _next = fleet.serve("worker", "next.log");
+    let tenant = &fleet.tenants[0];
+    until(&fleet, "there is a snapshot", || !fleet.stage.block_on(fleet.snapshots(tenant)).is_empty());
+    let snapshot = fleet.stage.block_on(fleet.snapshots(tenant)).remove(0);
+    assert_eq!(fleet.stage.block_on(fleet.flaws(1, &snapshot)), [""; 0]);
+}
+
+#[test]
+fn a_second_signal_ends_a_worker_at_once() {
+    let fleet = enqueued();
+    fleet.stage.sim.fault(Fault::new(FaultKind::Hang { seconds: 300.0 }).times(1_000));
+    let port = free_port();
+    let mut worker = fleet.serve(&format!("worker --listen 127.0.0.1:{port}"), "worker.log");
+    fleet.stage.wait_for_requests(1);
+    // It waits some seconds for a Redis that it has jobs to give back to.
+    signal(fleet.redis.pid(), "STOP");
+    worker.signal("TERM");
+    until(&fleet, "it is not ready any more", || {
+        get(port, "/readyz").is_some_and(|(status, _)| status == 503)
+    });
+    assert_eq!(get(port, "/livez"), Some((200, "ok\n".to_owned())));
+    assert!(worker.ended().is_none());
+    let told = Instant::now();
+    worker.signal("TERM");
+    assert_eq!(code(&fleet, &mut worker), Some(1));
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+}
+
+#[test]
+fn a_scrape_has_every_metric_of_the_page() {
+    let fleet = enqueued();
+    let port = free_port();
+    let mut worker = fleet.serve(&format!("worker --listen 127.0.0.1:{port}"), "worker.log");
+    let sealed = || metric(port, "fermata_snapshots_sealed_total{status=\"complete\"}");
+    until(&fleet, "there is a snapshot", || sealed() == Some(1));
+    let (_, text) = get(port, "/metrics").unwrap();
+    let page = std::fs::read_to_string(crate::root().join("docs/fleet.md")).unwrap();
+    let mut problems = Vec::new();
+    let names: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    for (name, kind) in &names {
+        let name = if *kind == "counter" { format!("{name}_total") } else { (*name).to_owned() };
+        if !page.contains(&format!("`{name}`")) && !page.contains(&format!("`{name}{{")) {
+            problems.push(format!("docs/fleet.md does not name {name}"));
+        }
+    }
+    let scraped: Vec<_> = names.iter().map(|(name, _)| *name).collect();
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `fermata_")) {
+        let name = format!("fermata_{}", row.split(['`', '{']).next().unwrap_or_default());
+        if !scraped.contains(&name.trim_end_matches("_total")) {
+            problems.push(format!("docs/fleet.md names {name}, and no scrape has it"));
+        }
+    }
+    assert!(scraped.len() > 15, "{text}");
+    crate::assert_none(&problems);
+    assert_eq!(metric(port, "fermata_workers"), Some(1));
+    worker.signal("TERM");
+    assert_eq!(code(&fleet, &mut worker), Some(0));
+}
+
+#[test]
+fn the_user_of_the_page_may_do_what_is_needed_and_no_more() {
+    let fleet = fleet();
+    let page = std::fs::read_to_string(crate::root().join("docs/fleet.md")).unwrap();
+    let user = page.lines().find_map(|line| line.strip_prefix("user ")).expect("an example of a user");
+    super::tell_redis(&fleet, &format!("ACL SETUSER {}", user.replace("PASSWORD", "s3cret")));
+    let address = fleet.redis.url().replace("redis://", "redis://fermata:s3cret@");
+    let call = |line: &str| fleet.stage.fermata(line).env("FERMATA_REDIS", &address);
+    for line in [
+        "enqueue sim-1",
+        "queue pause",
+        "queue resume",
+        "jobs cancel --entity teams --all",
+        "jobs retry --all",
+        "jobs list --error x",
+        "tenant pause sim-1",
+        "tenant resume sim-1",
+        "queue status",
+        "queue audit",
+        "reconcile",
+    ] {
+        call(line).run().code(0);
+    }
+    let scheduler = call("scheduler --sweep 1").env("FERMATA_LOG", "warn").start();
+    let worker = call("worker").env("FERMATA_LOG", "warn").start();
+    let tenant = &fleet.tenants[0];
+    until(&fleet, "there is a snapshot", || !fleet.stage.block_on(fleet.snapshots(tenant)).is_empty());
+    for process in [worker, scheduler] {
+        let said = process.terminate().code(0).stderr;
+        assert!(!said.contains("WARN") && !said.contains("refuses"), "{said}");
+    }
+    let mut redis = TcpStream::connect(("127.0.0.1", fleet.redis.port())).unwrap();
+    redis.write_all(b"AUTH fermata s3cret\r\nFLUSHALL\r\nSET x y\r\nQUIT\r\n").unwrap();
+    let mut said = String::new();
+    redis.read_to_string(&mut said).unwrap();
+    assert_eq!(said.matches("-NOPERM").count(), 2, "{said}");
+}
+
+#[test]
+fn of_two_schedulers_one_enqueues_what_is_due() {
+    let fleet = fleet();
+    // Due ten minutes ago, and not again today; the token was there before.
+    let now = Timestamp::now();
+    let due = (now - SignedDuration::from_mins(10)).to_zoned_datetime(TimeZone::UTC);
+    let tenant = &fleet.tenants[0];
+    fleet.stage.block_on(async {
+        let mut settings = fleet.vault.settings(tenant).await.unwrap().unwrap();
+        settings.schedule = Some(due.strftime("%M %H * * *").to_string());
+        settings.token.as_mut().unwrap().stored = now - SignedDuration::from_hours(24 * 2);
+        fleet.vault.save_settings(settings, now).await.unwrap();
+    });
+    let ports = [free_port(), free_port()];
+    let mut schedulers = ports.map(|port| {
+        let line = format!("scheduler --spread 0 --sweep 1 --listen 127.0.0.1:{port}");
+        fleet.serve(&line, &format!("scheduler-{port}.log"))
+    });
+    let enqueued =
+        || ports.iter().filter_map(|port| metric(*port, "fermata_scheduler_due_total")).sum::<u64>();
+    until(&fleet, "both are at it", || {
+        ports.iter().all(|port| get(*port, "/readyz").is_some_and(|(status, _)| status == 200))
+    });
+    until(&fleet, "one enqueued it", || enqueued() > 0);
+    // And what a scheduler that only looks would miss: its jobs are gone, and come back.
+    let found = jobs(&fleet).len();
+    super::tell_redis(&fleet, "FLUSHALL");
+    until(&fleet, "its jobs are there again", || jobs(&fleet).len() == found);
+    let missing =
+        || ports.iter().filter_map(|port| metric(*port, "fermata_scheduler_missing_total")).sum::<u64>();
+    until(&fleet, "it is counted", || missing() >= found as u64);
+    assert_eq!(enqueued(), 1, "each has looked more than once");
+    let runs = fleet.fermata("runs list --json").run().code(0).json();
+    assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{runs}");
+    assert!(fleet.fermata("enqueue --due").run().code(0).stdout.contains("No tenant is due."));
+    for scheduler in &mut schedulers {
+        scheduler.signal("TERM");
+        assert_eq!(code(&fleet, scheduler), Some(0));
+    }
+}
