@@ -19,7 +19,8 @@ fn a_queue_behind_tls_is_reached_and_a_stranger_is_not() {
     let key = rcgen::KeyPair::generate().unwrap();
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let paper = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
-    for (name, text) in [("ca.pem", authority_paper.pem()), ("server.pem", paper.pem()), ("server.key", key.serialize_pem())]
+    for (name, text) in
+        [("ca.pem", authority_paper.pem()), ("server.pem", paper.pem()), ("server.key", key.serialize_pem())]
     {
         std::fs::write(at(name), text).unwrap();
     }
@@ -27,11 +28,25 @@ fn a_queue_behind_tls_is_reached_and_a_stranger_is_not() {
     let server = RedisServer::start(
         folder.path(),
         &[
-            "--port", "0", "--tls-port", "{port}", "--tls-auth-clients", "no", "--requirepass", "secret",
-            "--tls-ca-cert-file", &files[0], "--tls-cert-file", &files[1], "--tls-key-file", &files[2],
+            "--port",
+            "0",
+            "--tls-port",
+            "{port}",
+            "--tls-auth-clients",
+            "no",
+            "--requirepass",
+            "secret",
+            "--tls-ca-cert-file",
+            &files[0],
+            "--tls-cert-file",
+            &files[1],
+            "--tls-key-file",
+            &files[2],
         ],
     );
-    assert!(Command::new(program()).args(["init", "-q"]).current_dir(folder.path()).status().unwrap().success());
+    assert!(
+        Command::new(program()).args(["init", "-q"]).current_dir(folder.path()).status().unwrap().success()
+    );
     let status = |scheme: &str, trusted: Option<&str>| {
         let mut command = Command::new(program());
         command.args(["queue", "status"]).current_dir(folder.path());
