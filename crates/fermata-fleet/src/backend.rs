@@ -38,8 +38,8 @@ use crate::queue::{About, Claim, Claimed, Hold, ProgressView, Queue, Turn, insis
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long a worker that stops tries to tell so. What it could not settle is free when the lease ends.
 ///
-/// It comes up to three times in a row: the jobs, the one claimed last, the worker itself. All of it has to fit into
-/// what Kubernetes leaves to a pod that stops.
+/// It comes twice in a row: for the jobs, and for the worker itself. Both have to fit into what Kubernetes leaves to a pod
+/// that stops.
 const GOODBYE: Duration = Duration::from_secs(3);
 /// The pause before leases that could not be renewed are renewed again: whoever is back first takes what has no lease.
 const RENEW_AGAIN: Duration = Duration::from_secs(1);
@@ -74,8 +74,8 @@ pub struct Held {
     lost: Arc<AtomicBool>,
     cancelled: Arc<AtomicBool>,
     progress: Arc<Mutex<String>>,
-    /// Frees the place when the last clone is gone.
-    _place: Arc<OwnedSemaphorePermit>,
+    /// Free again as soon as the handler has come back: the next claim goes out with the settlement, not after it.
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Leases {
@@ -135,7 +135,8 @@ impl Leases {
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             places: u32::try_from(self.0.places_max).unwrap_or(u32::MAX),
-            busy: u32::try_from(self.busy()).unwrap_or(u32::MAX),
+            // Those that are being settled have given their places back.
+            busy: u32::try_from(self.busy().min(self.0.places_max)).unwrap_or(u32::MAX),
             stopping: self.0.drain.is_cancelled(),
         };
         let about = serde_json::to_string(&about).expect("it has only text keys");
@@ -196,7 +197,7 @@ impl Leases {
             // First: jobs that go back as we stop leave places, and are not to be claimed again.
             biased;
             () = shared.drain.cancelled() => return None,
-            place = shared.places.clone().acquire_owned() => Arc::new(place.ok()?),
+            place = shared.places.clone().acquire_owned() => place.ok()?,
         };
         loop {
             let token = format!("{:016x}", rand::random::<u64>());
@@ -218,14 +219,14 @@ impl Leases {
         }
     }
 
-    fn hold(&self, claimed: Claimed, place: Arc<OwnedSemaphorePermit>) -> Held {
+    fn hold(&self, claimed: Claimed, place: OwnedSemaphorePermit) -> Held {
         let held = Held {
             stop: self.0.drain.child_token(),
             leases: self.clone(),
             lost: Arc::default(),
             cancelled: Arc::default(),
             progress: Arc::default(),
-            _place: place,
+            place: Arc::new(Mutex::new(Some(place))),
             claimed,
         };
         self.held().insert(held.claimed.fence.clone(), held.clone());
@@ -234,6 +235,7 @@ impl Leases {
 
     /// Tells the queue how a turn ended, and forgets the job.
     async fn settle(&self, held: &Held, turn: &Turn) {
+        drop(held.place.lock().unwrap_or_else(PoisonError::into_inner).take());
         if !held.lost.load(Ordering::Relaxed) {
             self.tell(held, turn).await;
         }
@@ -365,10 +367,8 @@ impl Backend for FleetBackend {
         let closing = self.closing.get_or_insert_with(|| {
             async move {
                 leases.0.drain.cancel();
-                // A job that was claimed at the last moment goes back as it came.
-                if let Some(Ok(Some(held))) = futures::future::OptionFuture::from(claiming).await {
-                    leases.settle(&held, &Turn::Back).await;
-                }
+                // What it claimed at the last moment goes back when the worker says goodbye.
+                let _ = futures::future::OptionFuture::from(claiming).await;
             }
             .boxed()
         });

@@ -133,6 +133,11 @@ impl Begun {
 
 impl Hand {
     pub(crate) fn start(queue: &Queue, options: &ServeOptions) -> Self {
+        Self::begin(queue, options, true)
+    }
+
+    /// One whose handlers `heed` that they should stop, or go on until the test ends them.
+    fn begin(queue: &Queue, options: &ServeOptions, heed: bool) -> Self {
         let (send, jobs) = mpsc::unbounded_channel();
         let drain = CancellationToken::new();
         let handler = move |held: Held| {
@@ -140,10 +145,9 @@ impl Hand {
             async move {
                 let (turn, said) = oneshot::channel();
                 let _ = send.send(Begun { held: held.clone(), turn });
-                // A handler that is not told otherwise stops as it should.
                 tokio::select! {
                     turn = said => turn.unwrap_or(Turn::Back),
-                    () = held.stop.cancelled() => Turn::Back,
+                    () = held.stop.cancelled(), if heed => Turn::Back,
                 }
             }
         };
@@ -173,7 +177,7 @@ async fn a_worker_that_stops_gives_its_jobs_back_unspent() {
     let (one, two) = (hand.job().await, hand.job().await);
     assert!(!one.held.draining());
     assert!(hand.stop().await < Duration::from_secs(2));
-    assert!(one.held.draining() && !one.held.lost() && !two.held.cancelled());
+    assert!(one.held.draining() && !two.held.cancelled());
     let mut entities = Vec::new();
     while let Some(claimed) = stage.claim("other").await {
         assert_eq!((claimed.attempts, claimed.lost), (0, 0));
@@ -312,7 +316,7 @@ async fn a_job_that_comes_back_to_its_worker_keeps_its_lease() {
     let stage = Stage::new();
     stage.push("acme", &[("a", &[])]).await;
     let quick = ServeOptions { lease: Duration::from_millis(600), ..options("w", 2) };
-    let mut hand = Hand::start(&stage.queue, &quick);
+    let mut hand = Hand::begin(&stage.queue, &quick, false);
     let first = hand.job().await;
     // It stalled, and its lease was given to the other place of the same worker.
     until(async || {
