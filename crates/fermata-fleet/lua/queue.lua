@@ -46,30 +46,123 @@ local function number(text) return tonumber(text or '0') or 0 end
 local function count(what) call('HINCRBY', P .. ':counters', what, 1) end
 local function text(n) return string.format('%.0f', n) end
 
-local function move(id, to, score)
-  local from = call('HGET', job(id), 'state')
-  if from then call('ZREM', state(from), id) end
-  call('HSET', job(id), 'state', to, 'since', now)
-  call('ZADD', state(to), score, id)
+-- Whether it is time to tend the queue, and when it was last done.
+local function is_due(tended)
+  local last = number(tended)
+  return now < last or now - last >= TEND_MS, last
 end
 
 -- Whether a tenant's turn may come -> what is known of it. One that Tempo asked to wait cools first.
 local function may_run(tenant)
   local t = call('HMGET', about(tenant), 'held', 'busy', 'cap', 'time', 'weight')
-  if t[1] or number(t[2]) >= (tonumber(t[3]) or CAP) then return nil end
+  local cap = tonumber(t[3]) or CAP
+  if t[1] or number(t[2]) >= cap then return nil end
   local cool = number(call('GET', P .. ':cool:' .. tenant))
   if cool > now then
     call('ZADD', P .. ':cooling', cool, tenant)
     return nil
   end
-  return { busy = number(t[2]), time = number(t[4]), weight = math.max(1, number(t[5])) }
+  return { busy = number(t[2]), cap = cap, time = number(t[4]), weight = math.max(1, number(t[5])) }
+end
+
+local function runs_on(id, worker)
+  local j = call('HMGET', job(id), 'state', 'worker')
+  return j[1] == 'running' and j[2] == worker
+end
+
+local function held_as(id, fence, j) return { id, fence, number(j[1]), number(j[2]), number(j[3]) } end
+
+local function take(id, worker, lease, last_fence, turn)
+  -- Higher than any fence of before, also when Redis was emptied meanwhile.
+  local fence = text(math.max(now * 1000, number(last_fence) + 1))
+  call('MSET', P .. ':fence', fence, P .. ':turn', turn)
+  local j = call('HMGET', job(id), 'attempts', 'mark', 'lost', 'state')
+  if j[4] then call('ZREM', state(j[4]), id) end
+  call('HSET', job(id), 'state', 'running', 'since', now, 'fence', fence, 'worker', worker)
+  call('ZADD', state('running'), now + lease, id)
+  return held_as(id, fence, j)
+end
+
+local function nothing()
+  local wait = 1000
+  for _, name in ipairs({ 'running', 'retry', 'waiting', 'cooling' }) do
+    local first = call('ZRANGE', P .. ':' .. name, 0, 0, 'WITHSCORES')
+    if first[2] then wait = math.min(wait, math.max(TEND_MS, tonumber(first[2]) - now)) end
+  end
+  return { '', wait }
+end
+
+-- What a claim seldom needs: to tend the queue, and what to do about a name in another tenant's line. Made below.
+local tend, put_right
+
+-- worker token lease -> id fence attempts mark lost, or nothing and how long to wait; nil, with nothing done, if it needs those
+local function claim(worker, token, lease)
+  lease = tonumber(lease)
+  local last = call('HGET', P .. ':claims', worker)
+  if last then
+    local same, id = string.match(last, '^(%S+) (.+)$')
+    -- The same question again: its answer was lost on the way.
+    if same == token and runs_on(id, worker) then
+      call('ZADD', state('running'), 'XX', now + lease, id)
+      local j = call('HMGET', job(id), 'attempts', 'mark', 'lost', 'fence')
+      return held_as(id, j[4], j)
+    end
+  end
+  local known = call('MGET', P .. ':tended', P .. ':paused', P .. ':fence')
+  if is_due(known[1]) then
+    if not tend then return nil end
+    tend()
+  end
+  if known[2] then return { '', 1000 } end
+  for _ = 1, TURNS_MAX do
+    local turn = call('ZPOPMIN', P .. ':ring')
+    if not turn[1] then return nothing() end
+    local tenant, at = turn[1], tonumber(turn[2])
+    local t = may_run(tenant)
+    local id = t and call('LPOP', line(tenant))
+    if not id then
+      call('SET', P .. ':turn', turn[2])
+    elseif tenant_of(id) == tenant then
+      local busy, time = t.busy + 1, at + CHARGE_MS / t.weight
+      call('HSET', about(tenant), 'busy', busy, 'time', time)
+      if busy < t.cap and call('LLEN', line(tenant)) > 0 then call('ZADD', P .. ':ring', time, tenant) end
+      call('HSET', P .. ':claims', worker, token .. ' ' .. id)
+      call('ZADD', P .. ':beats', now, worker)
+      return take(id, worker, lease, known[3], turn[2])
+    elseif put_right then
+      call('SET', P .. ':turn', turn[2])
+      put_right(id, tenant)
+    else
+      call('LPUSH', line(tenant), id)
+      call('ZADD', P .. ':ring', turn[2], tenant)
+      return nil
+    end
+  end
+  return { '', 0 }
+end
+
+-- Making all the functions below costs Redis as much as a claim does.
+if op == 'claim' then
+  local got = claim(unpack(ARGV, 3))
+  if got then return got end
+end
+
+local stirred = false  -- whether something may run that could not before
+
+local function move(id, to, score, from)
+  from = from or call('HGET', job(id), 'state')
+  if from then call('ZREM', state(from), id) end
+  call('HSET', job(id), 'state', to, 'since', now)
+  call('ZADD', state(to), score, id)
 end
 
 -- Lets a tenant take part in the turns, if it has something to run and may run it.
 local function enter(tenant)
   if call('LLEN', line(tenant)) == 0 or call('ZSCORE', P .. ':ring', tenant) then return end
   local t = may_run(tenant)
-  if t then call('ZADD', P .. ':ring', math.max(t.time, number(call('GET', P .. ':turn'))), tenant) end
+  if not t then return end
+  call('ZADD', P .. ':ring', math.max(t.time, number(call('GET', P .. ':turn'))), tenant)
+  stirred = true
 end
 
 local function step_out(tenant)
@@ -83,6 +176,7 @@ local function ready(id, first)
   move(id, call('HEXISTS', about(tenant), 'held') == 1 and 'parked' or 'queued', now)
   call('HDEL', job(id), 'needs', 'next', 'why')
   call(first and 'LPUSH' or 'RPUSH', line(tenant), id)
+  stirred = true
   enter(tenant)
 end
 
@@ -103,14 +197,12 @@ end
 local function wake() call('PUBLISH', P .. ':wake', '1') end
 
 -- Ends a turn: the place is free, and the tenant is charged for it.
-local function leave(id)
+local function leave(id, since)
   local tenant = tenant_of(id)
-  local weight = math.max(1, number(call('HGET', about(tenant), 'weight')))
-  local used = math.max(0, now - number(call('HGET', job(id), 'since')) - CHARGE_MS) / weight
-  call('HINCRBY', about(tenant), 'busy', -1)
-  call('HINCRBYFLOAT', about(tenant), 'time', used)
-  if call('ZSCORE', P .. ':ring', tenant) then call('ZINCRBY', P .. ':ring', used, tenant) end
-  call('HDEL', job(id), 'worker', 'cancel')
+  local t = call('HMGET', about(tenant), 'busy', 'time', 'weight')
+  local used = math.max(0, now - number(since) - CHARGE_MS) / math.max(1, number(t[3]))
+  call('HSET', about(tenant), 'busy', number(t[1]) - 1, 'time', number(t[2]) + used)
+  if used > 0 and call('ZSCORE', P .. ':ring', tenant) then call('ZINCRBY', P .. ':ring', used, tenant) end
   enter(tenant)
 end
 
@@ -153,7 +245,7 @@ end
 local function entity_ended(id, how)
   local run, entity = run_of(id), entity_of(id)
   local key = run_key(run)
-  local was = call('HGET', key, entity)
+  local was, children = unpack(call('HMGET', key, entity, '>' .. entity))
   if not was then return end
   call('HSET', key, entity, how)
   if entity == 'seal' then
@@ -162,7 +254,7 @@ local function entity_ended(id, how)
     return
   end
   if was ~= '' then return end
-  for child in string.gmatch(call('HGET', key, '>' .. entity) or '', '%S+') do
+  for child in string.gmatch(children or '', '%S+') do
     local c = call('HMGET', job(run .. '/' .. child), 'state', 'needs')
     if c[1] == 'waiting' and c[2] then start(run .. '/' .. child) end
   end
@@ -208,21 +300,26 @@ local function tidy(tenant)
   call('DEL', about(tenant))
 end
 
+local function particulars(id) return call('HMGET', job(id), 'state', 'fence', 'cancel', 'dropped', 'since') end
+
 -- Ends a turn on a job in any of the ways there are; what an operator wants of it comes first.
-local function conclude(id, how, a, b, c, d)
-  local told = call('HMGET', job(id), 'cancel', 'dropped')
-  leave(id)
-  if told[2] then
+local function conclude(id, j, how, a, b, c, d)
+  local canceller, dropped = j[3], j[4]
+  leave(id, j[5])
+  if how == 'done' then
+    call('HDEL', job(id), 'worker', 'cancel', 'attempts', 'mark', 'lost', 'lost_mark', 'error', 'progress')
+  else
+    call('HDEL', job(id), 'worker', 'cancel')
+  end
+  if dropped then
     erase(id)
     tidy(tenant_of(id))
   elseif how == 'done' then
     count('done')
-    move(id, 'done', now)
-    absolve(id)
-    call('HDEL', job(id), 'error', 'progress')
+    move(id, 'done', now, j[1])
     entity_ended(id, 'done')
-  elseif told[1] then
-    bury(id, 'cancelled by ' .. told[1])
+  elseif canceller then
+    bury(id, 'cancelled by ' .. canceller)
   elseif how == 'dead' then
     bury(id, a)
   elseif how == 'again' then
@@ -242,6 +339,24 @@ local function conclude(id, how, a, b, c, d)
   end
 end
 
+put_right = function(id, tenant)
+  bury(id, 'it stood in the line of ' .. tenant)
+  enter(tenant)
+end
+
+-- id fence how, and what it takes -> 1, or 0 if the job is another's now
+local function settle(id, fence, how, ...)
+  local j = particulars(id)
+  -- Settled before, and the answer was lost: the fence is still ours.
+  if j[1] ~= 'running' or j[2] ~= fence then return j[2] == fence and 1 or 0 end
+  if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
+  conclude(id, j, how, ...)
+  if stirred and how ~= 'retry' and how ~= 'waiting' then wake() end
+  return 1
+end
+
+if op == 'settle' then return settle(unpack(ARGV, 3)) end
+
 -- The job of a worker that was not heard of: another one gets it, unless it takes every worker down.
 local function recover(id)
   local lost = call('HINCRBY', job(id), 'lost', 1)
@@ -250,10 +365,10 @@ local function recover(id)
   call('HDEL', job(id), 'fence')
   if lost >= POISON_LOST then
     count('poisoned')
-    conclude(id, 'dead', 'it took down ' .. lost .. ' workers, the last of them ' .. worker .. ': what it reads may be more than a worker has memory for')
+    conclude(id, particulars(id), 'dead', 'it took down ' .. lost .. ' workers, the last of them ' .. worker .. ': what it reads may be more than a worker has memory for')
   else
     call('HSET', job(id), 'error', 'worker ' .. worker .. ' was lost')
-    conclude(id, 'first')
+    conclude(id, particulars(id), 'first')
   end
 end
 
@@ -282,9 +397,9 @@ local function part(worker)
 end
 
 -- What time alone brings about. Whoever claims sees to it; the scheduler does too, lest nobody claims.
-local function tend()
-  local last = number(call('GET', P .. ':tended'))
-  if now >= last and now - last < TEND_MS then return end
+tend = function()
+  local due, last = is_due(call('GET', P .. ':tended'))
+  if not due then return end
   call('SET', P .. ':tended', now)
   local grace = number(call('GET', P .. ':grace'))
   -- Not twice in a row, or leases would never end where the queue is asked that rarely.
@@ -308,26 +423,7 @@ local function owned(id, fence)
   return j[1] == 'running' and j[2] == fence
 end
 
-local function claimed(id)
-  local j = call('HMGET', job(id), 'fence', 'attempts', 'mark', 'lost')
-  return { id, j[1], number(j[2]), number(j[3]), number(j[4]) }
-end
-
-local function take(id, worker, lease)
-  -- Higher than any fence of before, also when Redis was emptied meanwhile.
-  local fence = math.max(now * 1000, number(call('GET', P .. ':fence')) + 1)
-  call('SET', P .. ':fence', text(fence))
-  move(id, 'running', now + lease)
-  call('HSET', job(id), 'fence', text(fence), 'worker', worker)
-  return claimed(id)
-end
-
-local function runs_on(id, worker)
-  local j = call('HMGET', job(id), 'state', 'worker')
-  return j[1] == 'running' and j[2] == worker
-end
-
-local ops = {}
+local ops = { claim = claim }
 
 -- tenant run cap weight, then for each job: entity, the entities it waits for (with blanks between)
 -- -> jobs added, jobs that have not ended
@@ -371,47 +467,6 @@ function ops.push(tenant, run, cap, weight, ...)
   return { added, rest }
 end
 
--- worker token lease -> id fence attempts mark lost, or nothing and how long to wait
-function ops.claim(worker, token, lease)
-  lease = tonumber(lease)
-  local last = call('HGET', P .. ':claims', worker)
-  if last then
-    local same, id = string.match(last, '^(%S+) (.+)$')
-    -- The same question again: its answer was lost on the way.
-    if same == token and runs_on(id, worker) then
-      call('ZADD', state('running'), 'XX', now + lease, id)
-      return claimed(id)
-    end
-  end
-  tend()
-  if call('EXISTS', P .. ':paused') == 1 then return { '', 1000 } end
-  for _ = 1, TURNS_MAX do
-    local turn = call('ZPOPMIN', P .. ':ring')
-    if not turn[1] then break end
-    local tenant, at = turn[1], tonumber(turn[2])
-    call('SET', P .. ':turn', turn[2])
-    local t = may_run(tenant)
-    local id = t and call('LPOP', line(tenant))
-    if id and tenant_of(id) ~= tenant then
-      bury(id, 'it stood in the line of ' .. tenant)
-      enter(tenant)
-    elseif id then
-      call('HSET', about(tenant), 'busy', t.busy + 1, 'time', at + CHARGE_MS / t.weight)
-      enter(tenant)
-      call('HSET', P .. ':claims', worker, token .. ' ' .. id)
-      call('ZADD', P .. ':beats', now, worker)
-      return take(id, worker, lease)
-    end
-  end
-  if call('EXISTS', P .. ':ring') == 1 then return { '', 0 } end
-  local wait = 1000
-  for _, name in ipairs({ 'running', 'retry', 'waiting', 'cooling' }) do
-    local first = call('ZRANGE', P .. ':' .. name, 0, 0, 'WITHSCORES')
-    if first[2] then wait = math.min(wait, math.max(TEND_MS, tonumber(first[2]) - now)) end
-  end
-  return { '', wait }
-end
-
 -- worker lease info, then for each job: id fence progress
 -- -> for each 1 (go on), 0 (it is another's now) or 2 (cancelled); then 1 if somebody waits for a place
 function ops.renew(worker, lease, info, ...)
@@ -438,7 +493,7 @@ function ops.bye(worker)
   local last = call('HGET', P .. ':claims', worker)
   local id = last and string.match(last, '^%S+ (.+)$')
   if id and runs_on(id, worker) then
-    conclude(id, 'first')
+    conclude(id, particulars(id), 'first')
     wake()
   end
   part(worker)
@@ -455,18 +510,6 @@ function ops.opened(id, fence, events)
   elseif tonumber(events) > mark then
     call('HSET', job(id), 'lost', 0, 'lost_mark', events)
   end
-  return 1
-end
-
--- id fence how, and what it takes -> 1, or 0 if the job is another's now
-function ops.settle(id, fence, how, ...)
-  if not owned(id, fence) then
-    -- Settled before, and the answer was lost: the fence is still ours.
-    return call('HGET', job(id), 'fence') == fence and 1 or 0
-  end
-  call('HDEL', job(id), 'lost', 'lost_mark')
-  conclude(id, how, ...)
-  if how ~= 'retry' and how ~= 'waiting' then wake() end
   return 1
 end
 

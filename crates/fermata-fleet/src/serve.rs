@@ -54,7 +54,8 @@ where
         let handler = handler.clone();
         WorkerBuilder::new(name.as_str())
             .backend(FleetBackend::new(leases.clone()))
-            .concurrency(places)
+            // As many again may be on their way to be settled; how many are worked on the places say.
+            .concurrency(2 * places)
             // A task for each: one that computes does not hold up the others.
             .parallelize(tokio::spawn)
             .catch_panic()
