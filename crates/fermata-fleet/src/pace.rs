@@ -136,6 +136,13 @@ impl Budget {
     }
 }
 
+impl SharedPace {
+    /// Whether anybody else has this place in line too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 impl Turns for SharedPace {
     fn turn(&self) -> BoxFuture<'_, Result<(), NotNow>> {
         Box::pin(async {

@@ -44,7 +44,7 @@ const OPERATOR: Duration = Duration::from_mins(1);
 const FRESH: Duration = Duration::from_secs(10);
 /// Runs whose settings, plan and connections are kept at hand beyond those at work.
 const SITES_SPARE: usize = 16;
-/// Tenants whose lines are kept; beyond, all are made anew, which costs nothing but the memory of how fast Redis answers.
+/// Tenants whose lines are kept; beyond, only of those that are at work.
 const PACES_MAX: usize = 1_000;
 
 /// Carries out the jobs of the fleet.
@@ -331,7 +331,7 @@ impl Worker {
     fn pace(&self, settings: &Settings) -> SharedPace {
         let mut paces = self.at_hand.paces.lock().unwrap_or_else(PoisonError::into_inner);
         if paces.len() >= PACES_MAX {
-            paces.clear();
+            paces.retain(|_, (_, pace)| pace.is_shared());
         }
         let rate = settings.rate.to_bits();
         match paces.get(&settings.tenant) {
