@@ -294,6 +294,11 @@ impl Ended {
         self
     }
 
+    /// Whether it ended well.
+    pub(crate) fn is_done(&self) -> bool {
+        self.code == Some(0)
+    }
+
     /// Ended by a signal.
     pub(crate) fn killed(self) -> Self {
         assert_eq!(self.code, None, "`{}`\n{}\n{}", self.line, self.stdout, self.stderr);

@@ -17,10 +17,18 @@ const SHOWN: usize = 3;
 
 /// What a snapshot holds that the site does not, and the other way round; nothing where it is the site.
 ///
-/// An entity that the wish left out is passed over.
-pub(crate) async fn differences(sim: &Sim, site: u32, vault: &Vault, manifest: &Manifest) -> Vec<String> {
+/// Entities that the wish left out, and those that are known to be missing, are passed over.
+pub(crate) async fn differences(
+    sim: &Sim,
+    site: u32,
+    vault: &Vault,
+    manifest: &Manifest,
+    missing: &[&str],
+) -> Vec<String> {
     let mut differences = Vec::new();
-    for entry in manifest.entities.iter().filter(|entry| entry.status != EntryStatus::LeftOut) {
+    let told_of =
+        |entry: &&Entry| entry.status != EntryStatus::LeftOut && !missing.contains(&entry.entity.as_str());
+    for entry in manifest.entities.iter().filter(told_of) {
         let told = of_entity(sim, site, vault, manifest, entry).await;
         differences.extend(told.map(|what| format!("{} {}: {what}", manifest.tenant, entry.entity)));
     }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use fermata_core::catalogue::ENTITIES;
-use fermata_core::manifest::{EntryStatus, Manifest};
+use fermata_core::manifest::{Entry, EntryStatus, Manifest};
 use fermata_fleet::JobState;
-use fermata_fleet::queue::{Action, Filter, JobView};
+use fermata_fleet::queue::{Action, Filter};
 use serde_json::Value;
 
 use super::blow::Log;
@@ -23,6 +23,8 @@ const REST_SECONDS_MAX: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How a job ends that too many workers died with.
 const POISONED: &str = "it took down";
+/// What is said of an entity whose parent ended so.
+const PARENTLESS: &str = "could not be read";
 /// Every token of the simulator holds it, and nothing else does.
 const TOKEN: &str = "sim-token-";
 /// Problems of one kind that are shown.
@@ -42,17 +44,26 @@ pub(super) fn prove(mut storm: Storm, log: &Log) {
     let (seed, began) = (storm.seed, Instant::now());
     say(&format!("seed {seed}: {log}"));
     let mut problems = log.problems.clone();
-    let mut poisoned = Vec::new();
-    let rested = storm.fleet.stage.block_on(rest(&storm.fleet, &mut poisoned));
+    let mut rested = storm.fleet.stage.block_on(rest(&storm.fleet));
+    let mut unlucky = BTreeMap::new();
+    if rested.is_ok() {
+        unlucky = storm.fleet.stage.block_on(self::unlucky(&storm.fleet));
+    }
+    for (tenant, entities) in &unlucky {
+        let wish: Vec<_> = entities.iter().map(|entity| format!("--entity {entity}")).collect();
+        storm.fleet.fermata(&format!("enqueue {tenant} {}", wish.join(" "))).run().code(0);
+    }
+    if !unlucky.is_empty() {
+        rested = storm.fleet.stage.block_on(rest(&storm.fleet));
+    }
     say(&format!(
-        "{} of {} tenants were done when it ended; at rest after {:.1} s; jobs poisoned and tried again: {}",
+        "{} of {} tenants were done when it ended; at rest after {:.1} s; given up for their bad luck and tried again: {unlucky:?}",
         log.done,
         storm.fleet.tenants.len(),
         began.elapsed().as_secs_f64(),
-        poisoned.len(),
     ));
     match rested {
-        Ok(()) => problems.extend(look(&mut storm, log, &poisoned)),
+        Ok(()) => problems.extend(look(&mut storm, log)),
         // Whatever else is wrong follows from it.
         Err(why) => problems.push(why),
     }
@@ -65,12 +76,12 @@ pub(super) fn prove(mut storm: Storm, log: &Log) {
 }
 
 /// What is wrong with a fleet at rest.
-fn look(storm: &mut Storm, log: &Log, poisoned: &[JobView]) -> Vec<String> {
+fn look(storm: &mut Storm, log: &Log) -> Vec<String> {
     let mut problems = storm.fleet.stage.block_on(places(&storm.fleet));
     problems.extend(storm.stop());
     problems.extend(at_most(errors(storm)));
     problems.extend(at_most(tokens(&storm.fleet)));
-    let outcomes = storm.fleet.stage.block_on(outcomes(&storm.fleet, poisoned, &log.doubtful));
+    let outcomes = storm.fleet.stage.block_on(outcomes(&storm.fleet, &log.doubtful));
     let needed: u64 = outcomes.iter().map(|outcome| outcome.needed).sum();
     let snapshots: usize = outcomes.iter().map(|outcome| outcome.snapshots).sum();
     problems.extend(at_most(outcomes.into_iter().flat_map(|outcome| outcome.flaws).collect()));
@@ -88,8 +99,8 @@ fn look(storm: &mut Storm, log: &Log, poisoned: &[JobView]) -> Vec<String> {
     problems
 }
 
-/// Waits until nothing is left to do; what was poisoned by bad luck alone is tried again, and counted.
-async fn rest(fleet: &Fleet, poisoned: &mut Vec<JobView>) -> Result<(), String> {
+/// Waits until nothing is left to do; what was given up for its bad luck alone is tried again.
+async fn rest(fleet: &Fleet) -> Result<(), String> {
     let began = Instant::now();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -109,7 +120,6 @@ async fn rest(fleet: &Fleet, poisoned: &mut Vec<JobView>) -> Result<(), String> 
                 return Err(format!("{} is a dead letter: {error}", job.id));
             }
             fleet.queue.act(Action::Retry, &job.id, "chaos", Some(JobState::Dead)).await.unwrap().unwrap();
-            poisoned.push(job);
         }
         let open: u64 = counts.iter().filter(|(state, _)| **state != JobState::Done).map(|(_, n)| n).sum();
         if open == 0 {
@@ -166,13 +176,13 @@ async fn places(fleet: &Fleet) -> Vec<String> {
     problems
 }
 
-async fn outcomes(fleet: &Fleet, poisoned: &[JobView], doubtful: &[String]) -> Vec<Outcome> {
+async fn outcomes(fleet: &Fleet, doubtful: &[String]) -> Vec<Outcome> {
     let mut all = Vec::new();
     for (site, tenant) in (1..).zip(&fleet.tenants) {
         let mut outcome = Outcome::default();
         let snapshots = fleet.snapshots(tenant).await;
         // What was poisoned is missing in the snapshot, and has one of its own once it was tried again.
-        let again = poisoned.iter().filter(|job| job.tenant == *tenant).count()
+        let again = snapshots.iter().map(|manifest| unlucky_in(manifest).count()).sum::<usize>()
             + doubtful.iter().filter(|name| **name == tenant.as_str()).count();
         if snapshots.is_empty() || snapshots.len() > 1 + again {
             let runs: Vec<_> = snapshots.iter().map(|manifest| manifest.run.as_str()).collect();
@@ -181,8 +191,8 @@ async fn outcomes(fleet: &Fleet, poisoned: &[JobView], doubtful: &[String]) -> V
         let mut whole = BTreeSet::new();
         for manifest in &snapshots {
             outcome.needed += manifest.entities.iter().map(|entry| entry.requests).sum::<u64>();
-            let manifest = without_poisoned(manifest, poisoned);
-            outcome.flaws.extend(fleet.flaws(site, &manifest).await);
+            let missing: Vec<_> = unlucky_in(manifest).collect();
+            outcome.flaws.extend(fleet.flaws_besides(site, manifest, &missing).await);
             let complete = |status| matches!(status, EntryStatus::Complete);
             for entry in manifest.entities.iter().filter(|entry| complete(entry.status)) {
                 whole.insert(entry.entity.clone());
@@ -198,16 +208,32 @@ async fn outcomes(fleet: &Fleet, poisoned: &[JobView], doubtful: &[String]) -> V
     all
 }
 
-/// A manifest in which nobody misses what was given up for its bad luck.
-fn without_poisoned(manifest: &Manifest, poisoned: &[JobView]) -> Manifest {
-    let mut manifest = manifest.clone();
-    for entry in &mut manifest.entities {
-        let unlucky = |job: &JobView| job.run == manifest.run && job.entity == entry.entity;
-        if entry.status == EntryStatus::Failed && poisoned.iter().any(unlucky) {
-            entry.status = EntryStatus::LeftOut;
+/// What snapshots lack since too many workers died with it, and no later snapshot has, by tenant. By now Redis may have been
+/// emptied of it.
+async fn unlucky(fleet: &Fleet) -> BTreeMap<String, BTreeSet<String>> {
+    let mut unlucky = BTreeMap::<_, BTreeSet<_>>::new();
+    for tenant in &fleet.tenants {
+        let snapshots = fleet.snapshots(tenant).await;
+        for name in snapshots.iter().flat_map(unlucky_in) {
+            let is_whole = |manifest: &Manifest| {
+                manifest.entry(name).is_some_and(|entry| entry.status == EntryStatus::Complete)
+            };
+            if !snapshots.iter().any(is_whole) {
+                unlucky.entry(tenant.to_string()).or_default().insert(name.to_owned());
+            }
         }
     }
-    manifest
+    unlucky
+}
+
+/// Entities that are missing in a snapshot since too many workers died with them, or with those that they hang on.
+fn unlucky_in(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    let says = |entry: &Entry, words: &str| entry.reason.as_deref().is_some_and(|why| why.contains(words));
+    let is_poisoned = move |entry: &Entry| entry.status == EntryStatus::Failed && says(entry, POISONED);
+    let any = manifest.entities.iter().any(is_poisoned);
+    let hangs_on = move |entry: &Entry| entry.status == EntryStatus::Skipped && says(entry, PARENTLESS);
+    let missing = move |entry: &&Entry| is_poisoned(entry) || (any && hangs_on(entry));
+    manifest.entities.iter().filter(missing).map(|entry| entry.entity.as_str())
 }
 
 /// Tenants whose quota was overspent in some second, or that Tempo had to refuse.

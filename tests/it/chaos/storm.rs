@@ -215,7 +215,10 @@ impl Storm {
     /// The next thing that goes wrong.
     fn draw(&mut self) -> Blow {
         if self.deck.is_empty() {
-            self.deck = DECK.iter().flat_map(|(blow, times)| std::iter::repeat_n(*blow, *times)).collect();
+            let deck = DECK.iter().flat_map(|(blow, times)| std::iter::repeat_n(*blow, *times));
+            // Where there is no scheduler none dies, and the card would stay for ever.
+            let can_be = |blow: &Blow| *blow != Blow::SchedulerKill || !self.schedulers.is_empty();
+            self.deck = deck.filter(can_be).collect();
         }
         let card = self.dice.below(self.deck.len());
         self.deck.swap_remove(card)
@@ -353,9 +356,13 @@ impl Storm {
                 signal(self.fleet.redis.pid(), "CONT");
                 self.redis_is_well = true;
             }
-            // An operator waits until Redis answers.
             Mend::Reconcile | Mend::Enqueue(..) if !self.redis_is_well => self.later(500, mend),
-            Mend::Reconcile => drop(self.fleet.fermata("reconcile").run().code(0)),
+            // Redis may be on its way back.
+            Mend::Reconcile => {
+                if !self.fleet.fermata("reconcile").run().is_done() {
+                    self.later(500, mend);
+                }
+            }
             Mend::Enqueue(tenants, wish) => self.enqueue(&tenants, wish),
             Mend::StartScheduler(number) => {
                 let server = self.fleet.serve(SCHEDULER, &format!("scheduler-{number}.log"));
