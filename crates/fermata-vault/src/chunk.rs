@@ -25,6 +25,9 @@ use crate::vault::Vault;
 const LEVEL: i32 = 3;
 /// Decompressed bytes that a reader holds besides zstd's own window.
 const READ_BYTES: usize = 128 * 1024;
+/// The magic number of a zstd frame that decoders skip, the length of what follows, and then as many random bytes.
+const STAMP_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
+const STAMP_BYTES: u8 = 16;
 /// Hexadecimal digits of the hash of the stored bytes.
 const SHA_CHARS: usize = 64;
 
@@ -166,7 +169,9 @@ impl Vault {
             return Ok(Closing { chunk: chunk.clone(), stored: false });
         }
         let stored = match self.data_recipients() {
-            [] => open.frames.clone(),
+            // As each encryption is, so that no two runs put the same object: one that a prune deletes is then
+            // none that a run has just put.
+            [] => [&stamp()[..], &open.frames].concat(),
             recipients => seal::seal(recipients, &open.frames),
         };
         let name = format!("{id}-{}", seal::hex(&seal::sha256(&stored)));
@@ -258,6 +263,12 @@ pub(crate) fn name_parts(name: &str) -> Option<(&str, &str)> {
 /// Decompresses at most a byte more than `says`, so that no frame can fill the memory or the disk.
 fn decoder<R: BufRead>(frames: R, says: u64) -> io::Result<impl Read + use<R>> {
     Ok(zstd::Decoder::with_buffer(frames)?.take(says.saturating_add(1)))
+}
+
+/// A frame that holds nothing and makes the chunk before which it stands like no other.
+fn stamp() -> Vec<u8> {
+    let unlike: [u8; STAMP_BYTES as usize] = rand::random();
+    [&STAMP_MAGIC[..], &[STAMP_BYTES, 0, 0, 0], &unlike].concat()
 }
 
 fn compressor() -> Compressor<'static> {

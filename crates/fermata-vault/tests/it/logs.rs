@@ -4,7 +4,7 @@ use fermata_core::catalogue::Key;
 use fermata_core::chain::{EventName, Link};
 use fermata_core::checkpoint::{Next, Outcome};
 use fermata_core::manifest::LayerKind;
-use fermata_vault::{Known, Log, VaultError};
+use fermata_vault::{Known, Log, OpenChunk, VaultError};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -83,6 +83,24 @@ async fn a_chunk_that_was_rebuilt_is_the_same_chunk() {
     }
     assert_eq!(read[0], expected(&pages()[..2]));
     assert_eq!(read[0], read[1]);
+}
+
+/// What one run put no other puts again, so that whoever deletes it takes nothing from a run under way.
+#[tokio::test]
+async fn the_same_records_are_never_the_same_object_twice() {
+    for encrypted in [false, true] {
+        let room = Room::sealed_to(|worker| if encrypted { vec![worker.clone()] } else { Vec::new() }).await;
+        let mut open = OpenChunk::default();
+        open.add(b"{\"id\":1}\n");
+        let mut names = Vec::new();
+        for _ in 0..2 {
+            let closing = room.vault.close_chunk(&acme(), &open, &Known::default()).await.unwrap();
+            assert_eq!(room.vault.read_chunk(&acme(), &closing.chunk).await.unwrap(), b"{\"id\":1}\n");
+            names.push(closing.chunk.name);
+        }
+        let id = |name: &str| name.split_once('-').unwrap().0.to_owned();
+        assert!(names[0] != names[1] && id(&names[0]) == id(&names[1]), "{names:?}");
+    }
 }
 
 #[tokio::test]
