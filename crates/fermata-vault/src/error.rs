@@ -180,6 +180,20 @@ impl VaultError {
     }
 }
 
+/// Whether this one object may not be deleted, with these credentials or while it is locked. Where many are deleted
+/// at once the clouds' answers for each come as text.
+pub(crate) fn is_refused(error: &StoreError) -> bool {
+    let said =
+        |text: &str| ["code: AccessDenied", "code: 403", "Immutable"].iter().any(|code| text.contains(code));
+    match error {
+        StoreError::PermissionDenied { .. } => true,
+        StoreError::Generic { source, .. } => {
+            io_kind(error) == Some(io::ErrorKind::PermissionDenied) || said(&source.to_string())
+        }
+        _ => false,
+    }
+}
+
 /// The first error of the operating system in the chain.
 fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);

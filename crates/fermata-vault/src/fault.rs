@@ -24,6 +24,7 @@ use object_store::{
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::Notify;
 
 /// Turns that others get before an operation in chaos, at most.
 const PAUSE_TURNS: u32 = 8;
@@ -60,6 +61,25 @@ impl Fault {
     }
 }
 
+/// A place before an operation where whoever works there waits.
+#[derive(Clone, Debug, Default)]
+pub struct Halt {
+    reached: Arc<Notify>,
+    released: Arc<Notify>,
+}
+
+impl Halt {
+    /// Waits until somebody is there.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets it go on, also one that comes later.
+    pub fn release(&self) {
+        self.released.notify_one();
+    }
+}
+
 /// A store in front of another.
 #[derive(Clone)]
 pub struct FaultStore {
@@ -71,6 +91,7 @@ pub struct FaultStore {
 struct Script {
     trace: Vec<String>,
     faults: BTreeMap<usize, Fault>,
+    halts: BTreeMap<usize, Halt>,
     dead: bool,
     writes_refused: Option<io::ErrorKind>,
     chaos: Option<Chaos>,
@@ -91,6 +112,11 @@ impl FaultStore {
     /// Fails the operation of this number, counted from 0 since the store was made or [`reset`](Self::reset).
     pub fn fail(&self, operation: usize, fault: Fault) {
         self.script().faults.insert(operation, fault);
+    }
+
+    /// Halts whoever comes to the operation of this number, before it, so that a test can do something else meanwhile.
+    pub fn halt(&self, operation: usize) -> Halt {
+        self.script().halts.entry(operation).or_default().clone()
     }
 
     /// Lets every write fail from now on, as on a full disk (`StorageFull`); `None` ends it.
@@ -154,7 +180,17 @@ impl FaultStore {
         }
     }
 
+    fn halt_here(&self) -> Option<Halt> {
+        let mut script = self.script();
+        let operation = script.trace.len();
+        script.halts.remove(&operation)
+    }
+
     async fn pause(&self) {
+        if let Some(halt) = self.halt_here() {
+            halt.reached.notify_one();
+            halt.released.notified().await;
+        }
         let turns = self.script().chaos.as_mut().map_or(0, |chaos| chaos.rng.random_range(0..PAUSE_TURNS));
         for _ in 0..turns {
             tokio::task::yield_now().await;

@@ -90,7 +90,7 @@ impl Vault {
     /// The runs that have objects, and whether a plan is among them.
     ///
     /// One listing of all of them: what is sealed is swept, so this is one run's checkpoints at most.
-    async fn planned_runs(&self, tenant: &Tenant) -> Result<BTreeMap<RunId, bool>, VaultError> {
+    pub(crate) async fn planned_runs(&self, tenant: &Tenant) -> Result<BTreeMap<RunId, bool>, VaultError> {
         let folder = layout::runs(tenant);
         let mut runs = BTreeMap::new();
         for found in self.door().list(&folder).await? {

@@ -124,7 +124,7 @@ impl Vault {
         Ok(self.settings_stored(tenant).await?.into_iter().max())
     }
 
-    async fn settings_stored(&self, tenant: &Tenant) -> Result<Vec<u32>, VaultError> {
+    pub(crate) async fn settings_stored(&self, tenant: &Tenant) -> Result<Vec<u32>, VaultError> {
         let found = self.door().list(&layout::all_settings(tenant)).await?;
         Ok(found.iter().filter_map(|found| layout::settings_seq(&found.location)).collect())
     }

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::error::{Disposition, VaultError};
+use crate::error::{self, Disposition, VaultError};
 
 /// Attempts of a conditional put. The store's client has retried each already, so this is for the
 /// answers it may not retry: a lost one, and a conflict with a write that then came to nothing.
@@ -140,6 +140,21 @@ impl Door {
             }
         }
         Ok(())
+    }
+
+    /// Deletes objects as far as the store lets them go; returns how many it does not.
+    pub(crate) async fn delete_permitted(&self, keys: Vec<Path>) -> Result<u64, VaultError> {
+        let Some(first) = keys.first().cloned() else { return Ok(0) };
+        let mut refused = 0;
+        let mut done = self.store.delete_stream(stream::iter(keys.into_iter().map(Ok)).boxed());
+        while let Some(answer) = done.next().await {
+            match answer {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) if error::is_refused(&error) => refused += 1,
+                Err(error) => return Err(VaultError::of(&first, error)),
+            }
+        }
+        Ok(refused)
     }
 
     pub(crate) async fn delete_under(&self, prefix: &Path) -> Result<(), VaultError> {

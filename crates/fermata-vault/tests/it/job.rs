@@ -10,8 +10,10 @@ use fermata_core::plan::{Mode, Plan, Wish, plan};
 use fermata_core::settings::Settings;
 use fermata_vault::fault::FaultStore;
 use fermata_vault::{Identity, InitOptions, Known, Log, Recipient, Sealed, Step, Vault, VaultError};
+use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
 /// Small, so that a few pages make a few chunks.
@@ -60,6 +62,18 @@ impl Room {
         Vault::init(Arc::new(store.clone()), options).await.unwrap();
         let vault = Vault::open(Arc::new(store.clone()), [worker.clone()]).await.unwrap();
         Self { store, worker, vault, _folder: folder }
+    }
+
+    /// Another store in memory with the same objects.
+    pub(crate) async fn copy(&self) -> Self {
+        let copy = InMemory::new();
+        for found in self.store.inner().list(None).try_collect::<Vec<_>>().await.unwrap() {
+            let bytes = self.store.inner().get(&found.location).await.unwrap().bytes().await.unwrap();
+            copy.put(&found.location, bytes.into()).await.unwrap();
+        }
+        let (store, worker) = (FaultStore::new(Arc::new(copy)), self.worker.clone());
+        let vault = Vault::open(Arc::new(store.clone()), [worker.clone()]).await.unwrap();
+        Self { store, worker, vault, _folder: None }
     }
 
     /// The vault again, with other keys.

@@ -8,5 +8,6 @@ mod flaws;
 mod job;
 mod keys;
 mod logs;
+mod prune;
 mod resume;
 mod secrets;
