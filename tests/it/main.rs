@@ -11,6 +11,7 @@ mod interrupted;
 mod mistakes;
 mod papers;
 mod program;
+mod pruning;
 mod readme;
 mod recorded;
 mod recovery;

@@ -46,7 +46,7 @@ pub struct Settings {
     /// How large its share of the workers is beside other tenants', one of [`WEIGHTS`]; 1 unless set.
     #[serde(default = "usual_weight", skip_serializing_if = "is_usual_weight")]
     pub weight: u32,
-    /// Which snapshots to keep, as given.
+    /// Which snapshots to keep, a [`Policy`](crate::retention::Policy); all without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
     /// Entities that are left out on purpose.

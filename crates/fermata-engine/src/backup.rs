@@ -97,6 +97,14 @@ pub enum BackupError {
         /// What is wrong with it.
         what: String,
     },
+    /// Somebody dropped the run while it was under way.
+    #[error("run {run} of {tenant} was dropped while it was under way; back up again, and a new run begins")]
+    Dropped {
+        /// Whose.
+        tenant: Tenant,
+        /// Which run.
+        run: RunId,
+    },
     /// The tenant's settings name another Tempo than the run was planned for.
     #[error(
         "tenant {tenant} is read from another address than when run {run} was planned; back up again, and a new run begins"

@@ -108,6 +108,12 @@ impl Engine {
                 what: problem.what.to_string(),
             });
         }
+        // A run without a plan is none that a prune waits for, so what it names may be gone.
+        if self.vault.plan(&plan.tenant, &plan.run).await?.is_none() {
+            let sealed = self.vault.manifest(&plan.tenant, &plan.run).await?;
+            let (tenant, run) = (manifest.tenant, manifest.run);
+            return sealed.ok_or(BackupError::Dropped { tenant, run });
+        }
         let manifest = match self.vault.write_manifest(&manifest).await? {
             Sealed::Mine => manifest,
             Sealed::Theirs(theirs) => *theirs,

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use fermata_core::names::{RunId, Tenant};
+use fermata_core::retention::Policy;
 use fermata_engine::export::Format;
 use jiff::civil::Date;
 
@@ -193,7 +194,7 @@ pub(crate) struct TenantSettings {
     /// How large its share of the workers is beside other tenants: 1 (unless set) to 100
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) weight: Option<i64>,
-    /// Snapshots to keep, for later releases: daily=7,weekly=5,monthly=12,yearly=3
+    /// Which snapshots `fermata snapshots prune` keeps: daily=7,weekly=5,monthly=12,yearly=3, last=10, or all
     #[arg(long, value_name = "RULES")]
     pub(crate) keep: Option<String>,
     /// Leave an entity out on purpose (again for more; "none" takes all back in)
@@ -348,6 +349,25 @@ pub(crate) enum SnapshotsCommand {
         #[arg(long)]
         data: bool,
     },
+    /// Delete the snapshots that a tenant's rules do not keep, and what then belongs to none
+    Prune(Prune),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("who").required(true).multiple(false))]
+pub(crate) struct Prune {
+    /// Whose
+    #[arg(group = "who")]
+    pub(crate) tenants: Vec<Tenant>,
+    /// Every tenant's
+    #[arg(long, group = "who")]
+    pub(crate) all: bool,
+    /// Which to keep, other than `fermata tenant set --keep` says: daily=7,weekly=5,monthly=12,yearly=3, last=10, or all
+    #[arg(long, value_name = "RULES")]
+    pub(crate) keep: Option<Policy>,
+    /// Do it; without this the command only says what it would do
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

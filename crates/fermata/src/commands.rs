@@ -9,6 +9,7 @@ mod fleet;
 mod init;
 mod jobs;
 mod papers;
+mod prune;
 mod queue;
 mod runs;
 mod snapshots;

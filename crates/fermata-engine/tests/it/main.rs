@@ -6,6 +6,7 @@ mod changes;
 mod crash;
 mod hostile;
 mod lost;
+mod prune;
 mod rogue;
 mod schedules;
 mod secrets;

@@ -1,4 +1,4 @@
-//! `fermata snapshots`: list, show, verify.
+//! `fermata snapshots`: list, show, verify; [`prune`](super::prune) is its own.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::prune;
 use crate::cli::{SnapshotsCommand, Which};
 use crate::config::Config;
 use crate::exit::{self, Usage};
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
             };
             verify(&vault, &which, data, out).await
         }
+        SnapshotsCommand::Prune(asked) => prune::run(asked, config, out).await,
     }
 }
 

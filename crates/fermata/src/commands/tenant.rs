@@ -1,6 +1,7 @@
 //! `fermata tenant`: the Jira sites that are backed up.
 
 use fermata_core::names::Tenant;
+use fermata_core::retention::Policy;
 use fermata_core::schedule::{Schedule, ScheduleError, time_zone};
 use fermata_core::settings::{Settings, WEIGHTS};
 use fermata_fleet::Producer;
@@ -136,8 +137,10 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
             )),
         }
     }
-    if let Some(keep) = &given.keep {
-        wrong.extend(check_keep(keep).err());
+    match given.keep.as_deref().map(str::parse::<Policy>) {
+        Some(Ok(policy)) => settings.keep = Some(policy.to_string()),
+        Some(Err(error)) => wrong.push(format!("--keep: {error}")),
+        None => {}
     }
     for entity in given.without.iter().filter(|name| name.as_str() != NONE) {
         if fermata_core::catalogue::entity(entity).is_none() {
@@ -151,23 +154,10 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
     }
     settings.name = given.name.or(settings.name.take());
     settings.schedule = given.schedule.or(settings.schedule.take()).filter(|cron| cron != NONE);
-    settings.keep = given.keep.or(settings.keep.take());
     if given.without.iter().any(|name| name == NONE) {
         settings.without.clear();
     }
     settings.without.extend(given.without.into_iter().filter(|name| name != NONE));
-    Ok(())
-}
-
-fn check_keep(keep: &str) -> Result<(), String> {
-    for rule in keep.split(',') {
-        let number = rule
-            .split_once('=')
-            .filter(|(span, _)| matches!(*span, "last" | "daily" | "weekly" | "monthly" | "yearly"));
-        if number.is_none_or(|(_, number)| number.parse::<u32>().is_err()) {
-            return Err(format!("--keep: {rule:?} is not like daily=7, weekly=5, monthly=12 or yearly=3"));
-        }
-    }
     Ok(())
 }
 
