@@ -8,7 +8,6 @@ use std::process::{Command, Output};
 use fermata_core::FORMAT;
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
-use fermata_core::plan::Mode;
 use fermata_vault::{Identity, InitOptions, Known, OpenChunk, Vault, nonce};
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -24,8 +23,9 @@ const SWEEP: [&[&str]; 2] = [
         "{\"tempoWorklogId\":1,\"x\":12345678901234567890}\n{\"tempoWorklogId\":2}\n",
         "{\"tempoWorklogId\": 3 }\n",
     ],
-    &["{\"tempoWorklogId\":4,\"description\":\"\\u00e9\\t\"}\n"],
+    &["{\"tempoWorklogId\":5}\n{\"tempoWorklogId\":4,\"description\":\"\\u00e9\\t\"}\n"],
 ];
+const DELETIONS: &str = "{\"action\":\"Deleted\",\"entityType\":\"worklog\",\"entityId\":\"5\"}\n";
 const CHANGES: &str = "{\"tempoWorklogId\":2,\"form\":1.0}\n{\"tempoWorklogId\":2,\"form\":2.00}\n";
 
 struct Room {
@@ -106,7 +106,7 @@ fn read_by_hand(room: &Room) {
     let all = SWEEP.concat().concat() + CHANGES;
     assert_eq!(room.answer(&["read", "vault", "acme", RUN, "worklogs"]), all);
     let view: String =
-        [0, 2, 3, 5].map(|line| all.lines().nth(line).unwrap().to_owned() + "\n").into_iter().collect();
+        [0, 2, 4, 6].map(|line| all.lines().nth(line).unwrap().to_owned() + "\n").into_iter().collect();
     assert_eq!(room.answer(&["read", "vault", "acme", RUN, "worklogs", ".tempoWorklogId"]), view);
     assert_eq!(room.answer(&["read", "vault", "acme", RUN, "teams"]), "");
 }
@@ -159,13 +159,15 @@ async fn fill(vault: &Vault) {
         sweep.push(chunk(vault, &tenant, pages).await);
     }
     let changes = vec![chunk(vault, &tenant, &[CHANGES]).await];
-    let bytes = sweep.iter().chain(&changes).map(|chunk| chunk.bytes).sum();
+    let deletions = vec![chunk(vault, &tenant, &[DELETIONS]).await];
+    let bytes = sweep.iter().chain(&deletions).chain(&changes).map(|chunk| chunk.bytes).sum();
     let worklogs = Entry {
         records: 4,
         bytes,
         layers: vec![
-            Layer { kind: LayerKind::Sweep, chunks: sweep },
-            Layer { kind: LayerKind::Changes, chunks: changes },
+            Layer { kind: LayerKind::Sweep, added: 5, deleted: 0, chunks: sweep },
+            Layer { kind: LayerKind::Deletions, added: 0, deleted: 1, chunks: deletions },
+            Layer { kind: LayerKind::Changes, added: 0, deleted: 0, chunks: changes },
         ],
         ..entry("worklogs", EntryStatus::Complete, None)
     };
@@ -194,25 +196,11 @@ async fn chunk(vault: &Vault, tenant: &Tenant, pages: &[&str]) -> fermata_core::
     for page in pages {
         open.add(page.as_bytes());
     }
-    vault.close_chunk(tenant, &open, &Known::default()).await.unwrap().chunk
+    vault.close_chunk(tenant, LayerKind::Sweep, &open, &Known::default()).await.unwrap().chunk
 }
 
 fn entry(entity: &str, status: EntryStatus, reason: Option<&str>) -> Entry {
-    Entry {
-        entity: entity.to_owned(),
-        status,
-        mode: Mode::Sweep,
-        records: 0,
-        reason: reason.map(str::to_owned),
-        warnings: Vec::new(),
-        days: None,
-        watermark: None,
-        layers: Vec::new(),
-        requests: 1,
-        throttled: 0,
-        retries: 0,
-        bytes: 0,
-    }
+    Entry { status, reason: reason.map(str::to_owned), requests: 1, ..Entry::new(entity) }
 }
 
 fn script() -> PathBuf {

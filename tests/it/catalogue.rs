@@ -255,7 +255,7 @@ fn now() -> Timestamp {
 fn request(read: &Read, place: &Place) -> Request {
     let settings = Settings::new("acme".parse().expect("a tenant"), now());
     let run = RunId::new(now(), "aaaaaa").expect("a run");
-    let plan = plan(&settings, Wish::default(), run, now()).expect("a plan of everything");
+    let plan = plan(&settings, Wish::default(), &[], run, now()).expect("a plan of everything");
     let key = |key: Key| match key {
         Key::Period => "2026-01-01/2026-01-07".to_owned(),
         _ if key.is_integer() => "12".to_owned(),
@@ -267,8 +267,12 @@ fn request(read: &Read, place: &Place) -> Request {
             (read.over.keys().iter().map(|kind| (*kind, key(*kind))).collect(), None)
         }
     };
-    let windows = WINDOWS.into_iter().map(|name| (name, plan.windows[name].clone())).collect();
-    paging::request(read, place, &Values { keys, batch, windows }, read.limit.into())
+    let windows = WINDOWS.into_iter().map(|name| {
+        let window = plan.windows.get(name).cloned();
+        (name, window.unwrap_or_else(|| "2026-02-28T02:00:00Z".to_owned()))
+    });
+    let windows = windows.collect();
+    paging::request(read, place, &Values { keys, batch, windows }, read.limit.into(), None)
 }
 
 /// Query parameters that the operation does not take, or takes with other values, or misses.

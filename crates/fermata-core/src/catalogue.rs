@@ -26,6 +26,8 @@ pub struct Entity {
     pub reads: &'static [Read],
     /// What to ask instead when the token may not use `reads`.
     pub fallback: Option<Fallback>,
+    /// How only what changed since an earlier snapshot is read, where that can be done.
+    pub delta: Option<Delta>,
     /// The members that identify a record, dotted; empty where Tempo gives none.
     pub identity: &'static [&'static str],
     /// The member with the time of a record's last change, where it has one.
@@ -72,6 +74,33 @@ pub struct Fallback {
     pub reads: &'static [Read],
     /// What these requests miss, for the manifest; empty when nothing.
     pub misses: &'static str,
+}
+
+/// How what changed since an earlier snapshot is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Delta {
+    /// Its reads take a time of the last change, and this request tells what was deleted: audit events whose `entityId`
+    /// is a record's id.
+    Feed(Read),
+    /// It is a log that Tempo keeps for a while, read from the moment in this window on. What was read once is kept for good.
+    Append(&'static str),
+    /// Its records never change: it is asked for keys that are new, and loses those that are gone.
+    Keys,
+}
+
+/// The way in which a job reads its entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// All of it.
+    #[default]
+    Sweep,
+    /// All of it, with the second choice of requests.
+    Fallback,
+    /// What changed.
+    Delta,
+    /// All of it, after what was deleted, to see whether Tempo had told of all that changed.
+    Checked,
 }
 
 /// A request's method.
@@ -224,12 +253,27 @@ pub fn entity(name: &str) -> Option<&'static Entity> {
 }
 
 impl Entity {
-    /// The requests to make: the first choice, or the second where the first was refused.
-    pub fn reads(&self, fallback: bool) -> &'static [Read] {
-        match self.fallback {
-            Some(second) if fallback => second.reads,
+    /// The requests to make, in their order.
+    pub fn reads(&'static self, way: Way) -> impl Iterator<Item = &'static Read> {
+        let first = match (&self.delta, way) {
+            (Some(Delta::Feed(deletions)), Way::Delta | Way::Checked) => Some(deletions),
+            _ => None,
+        };
+        let rest = match self.fallback {
+            Some(second) if way == Way::Fallback => second.reads,
             _ => self.reads,
-        }
+        };
+        first.into_iter().chain(rest)
+    }
+
+    /// Whether a request tells what was deleted, and not what there is.
+    pub fn tells_deletions(&self, way: Way, read: usize) -> bool {
+        read == 0 && matches!(self.delta, Some(Delta::Feed(_))) && matches!(way, Way::Delta | Way::Checked)
+    }
+
+    /// Whether what was read once is kept, since Tempo forgets it.
+    pub fn is_log(&self) -> bool {
+        matches!(self.delta, Some(Delta::Append(_)))
     }
 
     /// The kinds of keys that must be known before this entity can be read, in either form.
@@ -244,9 +288,9 @@ impl Entity {
     }
 
     /// A kind of key without which none of the entity's requests can be made, when none is given.
-    pub fn orphaned(&self, fallback: bool, given: impl Fn(&Key) -> bool) -> Option<Key> {
-        let missing = |read: &Read| read.over.keys().iter().find(|key| !given(key)).copied();
-        let missing: Option<Vec<Key>> = self.reads(fallback).iter().map(missing).collect();
+    pub fn orphaned(&'static self, way: Way, given: impl Fn(&Key) -> bool) -> Option<Key> {
+        let missing = |read: &'static Read| read.over.keys().iter().find(|key| !given(key)).copied();
+        let missing: Option<Vec<Key>> = self.reads(way).map(missing).collect();
         missing?.first().copied()
     }
 
@@ -271,6 +315,11 @@ impl Key {
     /// Whether Tempo numbers these, so that they are JSON numbers.
     pub fn is_integer(self) -> bool {
         matches!(self, Self::Team | Self::WorkloadScheme | Self::HolidayScheme | Self::Worklog)
+    }
+
+    /// The kind of this [name](Self::name).
+    pub fn named(name: &str) -> Option<Self> {
+        ENTITIES.iter().flat_map(|entity| entity.yields).map(|given| given.key).find(|key| key.name() == name)
     }
 
     /// The name in a request's placeholders and in a record's `_parent`.

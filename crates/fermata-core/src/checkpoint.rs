@@ -13,15 +13,20 @@ pub mod body;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::Way;
 use crate::manifest::{Chunk, LayerKind};
+
+/// The layers that a job may fill, in the order of the arrays of this module.
+pub const LAYERS: [LayerKind; 4] =
+    [LayerKind::Sweep, LayerKind::Deletions, LayerKind::Changes, LayerKind::Index];
+
+/// Something for each layer, by its [`slot`].
+pub type PerLayer<T> = [T; LAYERS.len()];
 
 /// Where a job goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// Whether the entity's second way of reading is in use.
-    #[serde(default)]
-    pub fallback: bool,
-    /// Which of the entity's requests.
+    /// Which of the requests of the job's way.
     pub read: usize,
     /// The last key of the request's keys that is done; the first is next when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,14 +137,17 @@ pub struct Event {
     pub seq: u32,
     /// When it was written, by the worker's clock; for people.
     pub at: Timestamp,
+    /// In which way the entity is read. A job that goes another way than before begins anew: of what earlier events
+    /// brought only the notes and the costs count.
+    pub way: Way,
     /// Where to go on.
     pub next: Next,
     /// Chunks that closed with this page, stored before the event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<Closed>,
-    /// Records logged with this event, in no closed chunk, per layer (sweep, changes).
+    /// Records logged with this event, in no closed chunk, per layer.
     #[serde(default)]
-    pub open: [Open; 2],
+    pub open: PerLayer<Open>,
     /// What was odd or refused, since the event before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
@@ -153,10 +161,10 @@ pub struct Event {
 /// What a job's events add up to, this one included, besides where it goes on and its totals.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SoFar {
-    /// Closed chunks per layer (sweep, changes).
-    pub closed: [Vec<Chunk>; 2],
+    /// Closed chunks per layer.
+    pub closed: PerLayer<Vec<Chunk>>,
     /// Records in no closed chunk per layer; their frames are in this event, all of them.
-    pub open: [Open; 2],
+    pub open: PerLayer<Open>,
     /// All notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
@@ -199,9 +207,31 @@ pub struct Tally {
     pub throttled: u64,
     /// Requests made again after a fault.
     pub retries: u64,
-    /// Records kept that were new.
+    /// Records in the view of the entity.
     pub records: u64,
-    /// Records kept that replace an older form.
+    /// Records of the base that it is compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+    /// Records read, each counted once.
+    pub met: u64,
+    /// Lines kept, per layer.
+    pub kept: PerLayer<u64>,
+    /// Records that the base did not have.
+    #[serde(default)]
+    pub added: u64,
+    /// Records that the base had in another form.
+    #[serde(default)]
+    pub changed: u64,
+    /// Records that are as in the base; of a delta only those that were met.
+    #[serde(default)]
+    pub unchanged: u64,
+    /// Records of the base that are gone.
+    #[serde(default)]
+    pub deleted: u64,
+    /// Records that differ from what Tempo had told since the base; none where that was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<u64>,
+    /// Records that came again in a newer form while the entity was read.
     pub changes: u64,
     /// Records read again and dropped.
     pub repeats: u64,
@@ -211,9 +241,12 @@ pub struct Tally {
     pub refused: u64,
     /// Requests for keys that were answered.
     pub answered: u64,
-    /// Tempo's clock at the first answer.
+    /// The clock at the first answer: Tempo's, or ours where it did not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Timestamp>,
+    /// Whether that is Tempo's clock.
+    #[serde(default)]
+    pub dated: bool,
     /// The first and last day the records are about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<(Date, Date)>,
@@ -224,14 +257,16 @@ pub struct Tally {
 pub struct State {
     /// Events applied.
     pub events: u32,
+    /// In which way the entity is read, once there is an event.
+    pub way: Way,
     /// Where to go on; the first page when there is no event yet.
     pub cursor: Cursor,
     /// How it ended, once it has.
     pub outcome: Option<Outcome>,
-    /// Closed chunks per layer (sweep, changes).
-    pub closed: [Vec<Chunk>; 2],
+    /// Closed chunks per layer.
+    pub closed: PerLayer<Vec<Chunk>>,
     /// Records in no closed chunk per layer.
-    pub open: [Open; 2],
+    pub open: PerLayer<Open>,
     /// All notes.
     pub notes: Vec<Note>,
     /// Totals.
@@ -278,7 +313,9 @@ pub fn holds_all(seq: u32) -> bool {
 pub const fn slot(layer: LayerKind) -> usize {
     match layer {
         LayerKind::Sweep => 0,
-        LayerKind::Changes => 1,
+        LayerKind::Deletions => 1,
+        LayerKind::Changes => 2,
+        LayerKind::Index => 3,
     }
 }
 
@@ -288,11 +325,25 @@ impl Event {
         let ended = matches!(self.next, Next::End(_));
         Head { schema: self.schema, seq: self.seq, at: self.at, ended, tally: self.tally }
     }
+
+    /// Whether the job begins anew with it, after having been in this state.
+    pub fn begins_anew(&self, state: &State) -> bool {
+        state.events > 0 && self.way != state.way
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+impl Tally {
+    /// What is left of it when the job begins anew: what it cost.
+    #[must_use]
+    pub fn anew(self) -> Self {
+        let Self { requests, throttled, retries, .. } = self;
+        Self { requests, throttled, retries, ..Self::default() }
+    }
 }
 
 impl State {
@@ -304,6 +355,10 @@ impl State {
         }
         if seq != self.events {
             return Err(IllegalEvent::Sequence { after: self.events, got: seq });
+        }
+        if event.begins_anew(&self) {
+            self.closed = PerLayer::default();
+            self.open = PerLayer::default();
         }
         match (&self.outcome, &event.next) {
             (Some(_), _) => return Err(IllegalEvent::AfterEnd(seq)),
@@ -321,13 +376,10 @@ impl State {
             open.bytes += more.bytes;
         }
         self.events += 1;
+        self.way = event.way;
         self.tally = event.tally;
         self.notes.extend(event.notes.iter().cloned());
-        if self.kept() == (self.tally.records, self.tally.changes) {
-            Ok(self)
-        } else {
-            Err(IllegalEvent::Count(seq))
-        }
+        if self.kept() == self.tally.kept { Ok(self) } else { Err(IllegalEvent::Count(seq)) }
     }
 
     /// The state after an event that holds all so far, without those before it; `None` for another event.
@@ -337,10 +389,11 @@ impl State {
             Next::Page(cursor) => (cursor.clone(), None),
             Next::End(outcome) => (Cursor::default(), Some(outcome.clone())),
         };
-        let state = Self { events: event.seq + 1, cursor, outcome, closed, open, notes, tally: event.tally };
+        let (events, way) = (event.seq + 1, event.way);
+        let state = Self { events, way, cursor, outcome, closed, open, notes, tally: event.tally };
         Some(if event.schema != crate::FORMAT {
             Err(IllegalEvent::Format { seq: event.seq, schema: event.schema })
-        } else if state.kept() != (event.tally.records, event.tally.changes) {
+        } else if state.kept() != event.tally.kept {
             Err(IllegalEvent::Count(event.seq))
         } else {
             Ok(state)
@@ -352,13 +405,12 @@ impl State {
         SoFar { closed: self.closed.clone(), open: self.open, notes: self.notes.clone() }
     }
 
-    /// Records in the sweep and in the changes, closed and open.
-    fn kept(&self) -> (u64, u64) {
-        let count = |slot: usize| {
+    /// Lines in each layer, closed and open.
+    fn kept(&self) -> PerLayer<u64> {
+        LAYERS.map(slot).map(|slot| {
             let closed: u64 = self.closed[slot].iter().map(|chunk| chunk.records).sum();
             closed + self.open[slot].records
-        };
-        (count(0), count(1))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod chain;
 pub mod checkpoint;
+pub mod index;
 pub mod manifest;
 pub mod names;
 pub mod plan;

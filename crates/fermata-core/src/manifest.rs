@@ -49,6 +49,8 @@ pub enum Status {
     Complete,
     /// Not all; the entries say what is missing and why.
     Partial,
+    /// An entity came back so much smaller that its records may only be hidden from the token; the entries say which.
+    Suspect,
 }
 
 /// What a snapshot holds of one entity.
@@ -60,8 +62,35 @@ pub struct Entry {
     pub status: EntryStatus,
     /// All of it, or what changed.
     pub mode: Mode,
+    /// Why all of it was read where what changed would have done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The snapshot that it was compared with and, as a delta, builds on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<RunId>,
+    /// When the run was planned that last read all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Timestamp>,
     /// Records in the snapshot's view of it.
     pub records: u64,
+    /// Records that its base did not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
+    /// Records that its base had in another form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
+    /// Records of its base that are gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
+    /// Records that differ from what Tempo's feeds of changes and deletions had told; counted where all was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<u64>,
+    /// Records that it had when it last was not suspect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
+    /// Why it may lack what the token can no longer see: it came back too small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
     /// What is missing and why; or what else a reader should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -71,10 +100,10 @@ pub struct Entry {
     /// The first and last day that its records are about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<(Date, Date)>,
-    /// Where the next delta begins, by Tempo's clock.
+    /// When it began to be read, by Tempo's clock: the next delta begins a little before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<Timestamp>,
-    /// Sweep rows, then changes; of two records with one id the later counts.
+    /// The sweep, then what came and went; of an id the last that was said counts.
     pub layers: Vec<Layer>,
     /// Requests made for it.
     pub requests: u64,
@@ -105,18 +134,28 @@ pub enum EntryStatus {
 pub struct Layer {
     /// What the records are.
     pub kind: LayerKind,
+    /// Records that it adds to the view.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub added: u64,
+    /// Records that it takes out of the view.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub deleted: u64,
     /// The chunks, in order.
     pub chunks: Vec<Chunk>,
 }
 
 /// What the records of a layer are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LayerKind {
     /// Each id at most once.
     Sweep,
-    /// Newer forms of records of the layers before; the last of an id counts.
+    /// Records whose ids are no longer in the view: audit events, or what identifies the records.
+    Deletions,
+    /// New records, and newer forms of records of the layers before; the last of an id counts.
     Changes,
+    /// No records, but what a later backup compares with: lines of an [`Index`](crate::index::Index), sealed to the workers' key.
+    Index,
 }
 
 /// A stored chunk of records.
@@ -138,6 +177,11 @@ impl Manifest {
         self.entities.iter().map(|entry| entry.records).sum()
     }
 
+    /// Bytes that are stored for it, those that it shares with other snapshots included.
+    pub fn stored(&self) -> u64 {
+        self.chunks().map(|chunk| chunk.stored).sum()
+    }
+
     /// Every chunk that it names, in order.
     pub fn chunks(&self) -> impl Iterator<Item = &Chunk> {
         self.entities.iter().flat_map(|entry| &entry.layers).flat_map(|layer| &layer.chunks)
@@ -147,6 +191,80 @@ impl Manifest {
     pub fn entry(&self, entity: &str) -> Option<&Entry> {
         self.entities.iter().find(|entry| entry.entity == entity)
     }
+}
+
+impl Entry {
+    /// An entity of which there is nothing.
+    pub fn new(entity: &str) -> Self {
+        Self {
+            entity: entity.to_owned(),
+            status: EntryStatus::LeftOut,
+            mode: Mode::Sweep,
+            why: None,
+            base: None,
+            swept: None,
+            records: 0,
+            added: None,
+            changed: None,
+            deleted: None,
+            drift: None,
+            expected: None,
+            suspect: None,
+            reason: None,
+            warnings: Vec::new(),
+            days: None,
+            watermark: None,
+            layers: Vec::new(),
+            requests: 0,
+            throttled: 0,
+            retries: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The layers of records in the order in which they count, without the index.
+    pub fn views(&self) -> impl Iterator<Item = &Layer> {
+        self.layers.iter().filter(|layer| layer.kind != LayerKind::Index)
+    }
+
+    /// The chunks of its index, in order.
+    pub fn index(&self) -> impl Iterator<Item = &Chunk> {
+        self.layers.iter().filter(|layer| layer.kind == LayerKind::Index).flat_map(|layer| &layer.chunks)
+    }
+
+    /// Whether later runs may compare with it or build on it: all of it is there, as this release writes it.
+    pub fn is_base(&self) -> bool {
+        self.status == EntryStatus::Complete && self.swept.is_some()
+    }
+
+    /// Puts a layer after those that are there, or into the last of them where that means the same.
+    pub fn push(&mut self, layer: Layer) {
+        if layer.chunks.is_empty() {
+            return;
+        }
+        let last = match layer.kind {
+            LayerKind::Index => self.layers.iter_mut().find(|known| known.kind == LayerKind::Index),
+            kind => self
+                .layers
+                .iter_mut()
+                .rev()
+                .find(|known| known.kind != LayerKind::Index)
+                .filter(|known| known.kind == kind),
+        };
+        match last {
+            Some(last) => {
+                last.added += layer.added;
+                last.deleted += layer.deleted;
+                last.chunks.extend(layer.chunks);
+            }
+            None => self.layers.push(layer),
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl EntryStatus {

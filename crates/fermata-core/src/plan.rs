@@ -1,17 +1,18 @@
 //! What a run will do, decided once.
 //!
-//! [`plan`] is a pure function of the catalogue, a tenant's settings, what was asked for and `now`.
+//! [`plan`] is a pure function of the catalogue, a tenant's settings, its snapshots, what was asked for and `now`.
 //! The plan it makes is complete: whoever carries it out has nothing left to choose, so any worker,
 //! on any day, does the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Span, Timestamp, ZonedDateTime, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{self, ENTITIES, Entity, Key};
+use crate::catalogue::{self, Delta, ENTITIES, Entity, Key, Way};
+use crate::manifest::{Entry, LayerKind, Manifest};
 use crate::names::{RunId, Tenant};
-use crate::settings::Settings;
+use crate::settings::{SHRINK_PERCENT, SWEEP_DAYS, Settings};
 
 /// Tempo's audit search refuses a start more than 180 days back.
 const AUDIT_DAYS: i64 = 180;
@@ -19,6 +20,15 @@ const AUDIT_DAYS: i64 = 180;
 const LOG_DAYS: i64 = 730;
 /// Kept back from both limits, so that a request made a while after the plan is still inside them.
 const LIMIT_MARGIN_HOURS: i64 = 1;
+/// How far before the base began a delta begins, for rows that show up late and for clocks of Tempo's that differ. Tempo
+/// documents nothing; Jira says a minute for its own feed.
+const OVERLAP_MINUTES: i64 = 10;
+/// Deltas that build on one sweep: each is a layer that every reader of the snapshot has to apply.
+const DELTAS_MAX: usize = 30;
+/// Kept back from the days between two sweeps, so that a nightly backup that begins a little earlier than last week sweeps.
+const SWEEP_EARLY_HOURS: i64 = 2;
+/// How far ahead of another a clock may be before its word on when a sweep was is not taken.
+const CLOCK_HOURS: i64 = 24;
 /// How far back periods and what hangs on them are read when nobody said otherwise. Each period
 /// costs a request per team and per project, so this is a year and not for ever.
 const PERIODS_BACK_DAYS: i64 = 366;
@@ -29,8 +39,12 @@ const PERIODS_AHEAD_DAYS: i64 = 31;
 const PLANS_FROM: &str = "2000-01-01";
 const PLANS_YEARS_AHEAD: i16 = 5;
 
+/// The window from which on a feed tells what changed: the job's own, and not the plan's.
+const SINCE: &str = "since";
+
 /// The windows that requests may name.
-pub const WINDOWS: [&str; 8] = [
+pub const WINDOWS: [&str; 9] = [
+    SINCE,
     "plansFrom",
     "plansTo",
     "periodsFrom",
@@ -50,6 +64,9 @@ pub struct Wish {
     /// How far back periods and approvals are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Date>,
+    /// Whether all is read, also where what changed would do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 /// The plan of a run, as stored.
@@ -73,6 +90,13 @@ pub struct Plan {
     pub left_out: BTreeMap<String, String>,
     /// The values of the windows that requests name.
     pub windows: BTreeMap<String, String>,
+    /// Percent of its records that an entity may lose before the snapshot is suspect.
+    #[serde(default = "shrink_percent")]
+    pub shrink_percent: u32,
+}
+
+fn shrink_percent() -> u32 {
+    SHRINK_PERCENT
 }
 
 /// One entity of a plan.
@@ -82,6 +106,18 @@ pub struct Job {
     pub entity: String,
     /// All of it, or what changed.
     pub mode: Mode,
+    /// The snapshot to compare with and, as a delta, to build on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<RunId>,
+    /// From when on, by Tempo's clock, its feeds tell what changed since the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Why all of it is read where what changed would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How many records it had when it last was not suspect, where that can be compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
 }
 
 /// How much of an entity a job reads.
@@ -121,15 +157,45 @@ impl Plan {
     }
 }
 
-/// Plans a run.
-pub fn plan(settings: &Settings, wish: Wish, run: RunId, now: Timestamp) -> Result<Plan, PlanError> {
+impl Plan {
+    /// The job of an entity.
+    pub fn job(&self, entity: &str) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.entity == entity)
+    }
+
+    /// The snapshots that it compares with or builds on.
+    pub fn bases(&self) -> BTreeSet<&RunId> {
+        self.jobs.iter().filter_map(|job| job.base.as_ref()).collect()
+    }
+}
+
+impl Job {
+    /// In which way its entity is read at first.
+    pub fn way(&self, entity: &Entity) -> Way {
+        match (self.mode, &entity.delta) {
+            (Mode::Delta, _) => Way::Delta,
+            (Mode::Sweep, Some(Delta::Feed(_))) if self.since.is_some() => Way::Checked,
+            (Mode::Sweep, _) => Way::Sweep,
+        }
+    }
+}
+
+/// Plans a run; `snapshots` are the tenant's, the newest first, as far back as deltas may reach.
+pub fn plan(
+    settings: &Settings,
+    wish: Wish,
+    snapshots: &[Manifest],
+    run: RunId,
+    now: Timestamp,
+) -> Result<Plan, PlanError> {
     if let Some(unknown) = wish.only.iter().find(|name| crate::catalogue::entity(name).is_none()) {
         return Err(PlanError::UnknownEntity(unknown.clone()));
     }
     let left_out = left_out(settings, &wish);
-    let jobs = ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name));
-    let jobs = jobs.map(|entity| Job { entity: entity.name.to_owned(), mode: Mode::Sweep }).collect();
     let windows = windows(wish.from, now);
+    let planning = Planning { settings, wish: &wish, snapshots, windows: &windows, now };
+    let jobs = ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name));
+    let jobs = jobs.map(|entity| planning.job(entity)).collect();
     Ok(Plan {
         schema: crate::FORMAT,
         run,
@@ -140,7 +206,107 @@ pub fn plan(settings: &Settings, wish: Wish, run: RunId, now: Timestamp) -> Resu
         jobs,
         left_out,
         windows,
+        shrink_percent: settings.shrink_percent.unwrap_or(SHRINK_PERCENT),
     })
+}
+
+/// What decides between a sweep and a delta.
+struct Planning<'a> {
+    settings: &'a Settings,
+    wish: &'a Wish,
+    snapshots: &'a [Manifest],
+    windows: &'a BTreeMap<String, String>,
+    now: Timestamp,
+}
+
+impl Planning<'_> {
+    fn job(&self, entity: &'static Entity) -> Job {
+        let name = entity.name.to_owned();
+        let Some((base, entry)) = self.base(entity) else {
+            // Of the very first there is nothing to say.
+            let why = (entity.delta.is_some() && !self.snapshots.is_empty())
+                .then(|| "no snapshot that it could build on has all of it".to_owned());
+            return Job { entity: name, mode: Mode::Sweep, base: None, since: None, why, expected: None };
+        };
+        let since = entry.watermark.map(|began| later(began, -OVERLAP_MINUTES * 60));
+        let since = since.filter(|since| entity.is_log() || !self.is_forgotten(*since));
+        let why = entity.delta.and_then(|_| self.must_sweep(entity, entry, since));
+        let delta = entity.delta.is_some() && why.is_none();
+        let mode = if delta { Mode::Delta } else { Mode::Sweep };
+        let expected = (base.wish.from == self.wish.from).then(|| self.expected(base, entry));
+        Job { entity: name, mode, base: Some(base.run.clone()), since, why, expected }
+    }
+
+    /// How many records an entity had when it last was not suspect, or was and somebody said that it is right.
+    fn expected(&self, base: &Manifest, entry: &Entry) -> u64 {
+        let accepted = self.settings.accepted.as_ref().is_some_and(|accepted| base.run <= *accepted);
+        entry.expected.filter(|_| !accepted).unwrap_or(entry.records)
+    }
+
+    /// The newest snapshot with all of an entity, read from where it is read now.
+    fn base(&self, entity: &'static Entity) -> Option<(&Manifest, &Entry)> {
+        let comparable = |manifest: &&Manifest| {
+            manifest.base_url == self.settings.base_url && self.has_windows(entity, manifest)
+        };
+        self.snapshots.iter().filter(comparable).find_map(|manifest| {
+            let entry = manifest.entry(entity.name)?;
+            // What was kept of a log is kept also where the last look at it failed.
+            let builds = entry.is_base() || (entity.is_log() && entry.swept.is_some());
+            builds.then_some((manifest, entry))
+        })
+    }
+
+    /// Whether a snapshot was asked for in the windows of this run, as far as a delta's requests name them.
+    fn has_windows(&self, entity: &'static Entity, manifest: &Manifest) -> bool {
+        let named = |name: &&String| {
+            let placeholder = format!("{{{name}}}");
+            entity.reads(Way::Sweep).any(|read| {
+                read.query.iter().any(|(_, value)| value.contains(&placeholder))
+                    || read.body.is_some_and(|body| body.contains(&placeholder))
+            })
+        };
+        !matches!(entity.delta, Some(Delta::Feed(_)))
+            || self
+                .windows
+                .keys()
+                .filter(named)
+                .all(|name| manifest.windows.get(name) == self.windows.get(name))
+    }
+
+    /// Why a delta would not do.
+    fn must_sweep(&self, entity: &Entity, entry: &Entry, since: Option<Timestamp>) -> Option<String> {
+        if entity.is_log() {
+            // Tempo has forgotten what a sweep would have to begin with.
+            return None;
+        }
+        if self.wish.full {
+            return Some("asked for".to_owned());
+        }
+        if matches!(entity.delta, Some(Delta::Feed(_))) && since.is_none() {
+            return Some(if entry.watermark.is_some() {
+                format!("Tempo tells deletions of the last {AUDIT_DAYS} days, and the last snapshot is older")
+            } else {
+                "Tempo's clock was not seen when the last snapshot was made".to_owned()
+            });
+        }
+        let days = self.settings.sweep_days.unwrap_or(SWEEP_DAYS);
+        let age = self.now.duration_since(entry.swept?).as_hours();
+        // A clock that was ahead must not put the next sweep off.
+        if age >= i64::from(days) * 24 - SWEEP_EARLY_HOURS || age < -CLOCK_HOURS {
+            return Some(format!("all is read every {days} days"));
+        }
+        let deltas = entry.layers.iter().filter(|layer| layer.kind == LayerKind::Changes).count();
+        (deltas >= DELTAS_MAX).then(|| format!("{DELTAS_MAX} deltas build on the last sweep"))
+    }
+
+    /// Whether Tempo no longer tells what was deleted at a moment.
+    fn is_forgotten(&self, since: Timestamp) -> bool {
+        since < later(self.now, (LIMIT_MARGIN_HOURS - AUDIT_DAYS * 24) * 3_600)
+    }
+}
+
+fn later(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(at)
 }
 
 /// The entities not to read, and why: not asked for, left out on purpose, or read per key of one that is.
@@ -160,7 +326,7 @@ fn left_out(settings: &Settings, wish: &Wish) -> BTreeMap<String, String> {
             |key: &Key| ENTITIES.iter().any(|giver| giver.gives(*key) && !left_out.contains_key(giver.name));
         let orphan =
             ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name)).find_map(|entity| {
-                let key = entity.orphaned(false, given)?;
+                let key = entity.orphaned(Way::Sweep, given)?;
                 Some((entity.name.to_owned(), format!("read per {}, which is left out", key.name())))
             });
         match orphan {
@@ -216,21 +382,30 @@ pub fn today(plan: &Plan) -> Date {
     plan.started.to_zoned_datetime(TimeZone::UTC).date()
 }
 
-/// A window's value for a request made at `now`.
+/// A window's value for a request of a job that is made at `now`.
 ///
-/// The two logs refuse a start that is too far back. Where the plan is so old that its start has
+/// The delta of a log begins where its base left off. /// The two logs refuse a start that is too far back. Where the plan is so old that its start has
 /// left the log, the log's own limit is the start: what lies before is not there any more.
-pub fn window(plan: &Plan, name: &str, now: Timestamp) -> Option<String> {
+pub fn window(plan: &Plan, job: &Job, name: &str, now: Timestamp) -> Option<String> {
+    let since = job.since.map(|since| instant(&since.to_zoned_datetime(TimeZone::UTC)));
+    if name == SINCE {
+        return since;
+    }
+    let log = catalogue::entity(&job.entity).and_then(|entity| entity.delta);
+    let begins = matches!(log, Some(Delta::Append(window)) if window == name && job.mode == Mode::Delta)
+        && !plan.wish.full;
     let planned = plan.windows.get(name)?;
+    let planned =
+        since.filter(|_| begins).map_or_else(|| planned.clone(), |since| since.max(planned.clone()));
     let days = match name {
         "auditFrom" => AUDIT_DAYS,
         "logFrom" => LOG_DAYS,
-        _ => return Some(planned.clone()),
+        _ => return Some(planned),
     };
     let hour = now.as_second() - now.as_second().rem_euclid(3_600);
     let limit = Timestamp::from_second(hour).unwrap_or(now).to_zoned_datetime(TimeZone::UTC);
     // Whole hours, so that the pages of one read ask with one and the same start.
-    Some(planned.clone().max(instant(&shifted(&limit, 1 - days * 24))))
+    Some(planned.max(instant(&shifted(&limit, 1 - days * 24))))
 }
 
 #[cfg(test)]
@@ -245,7 +420,7 @@ mod tests {
         let now = at("2026-03-01T02:00:00Z");
         let mut settings = Settings::new("acme".parse().unwrap(), now);
         settings.without = without.iter().map(|name| (*name).to_owned()).collect();
-        plan(&settings, wish, RunId::new(now, "aaaaaa").unwrap(), now)
+        plan(&settings, wish, &[], RunId::new(now, "aaaaaa").unwrap(), now)
     }
 
     #[test]
@@ -259,11 +434,11 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_brings_its_parents() {
-        let wish = Wish { only: BTreeSet::from(["account-links".to_owned()]), from: None };
+        let wish = Wish { only: BTreeSet::from(["account-links".to_owned()]), ..Wish::default() };
         let plan = planned(wish, &[]).unwrap();
         let names: Vec<_> = plan.jobs.iter().map(|job| job.entity.as_str()).collect();
         assert_eq!(names, ["accounts", "account-links"]);
-        let wish = Wish { only: BTreeSet::from(["worklog".to_owned()]), from: None };
+        let wish = Wish { only: BTreeSet::from(["worklog".to_owned()]), ..Wish::default() };
         assert_eq!(planned(wish, &[]), Err(PlanError::UnknownEntity("worklog".to_owned())));
     }
 
@@ -272,9 +447,9 @@ mod tests {
         let plan = planned(Wish::default(), &[]).unwrap();
         assert_eq!(plan.windows["auditFrom"], "2025-09-02T03:00:00Z");
         assert_eq!(plan.windows["plansTo"], "2031-12-31");
-        let soon = window(&plan, "auditFrom", at("2026-03-01T02:30:00Z"));
+        let soon = window(&plan, plan.job("audit-events").unwrap(), "auditFrom", at("2026-03-01T02:30:00Z"));
         assert_eq!(soon.as_deref(), Some("2025-09-02T03:00:00Z"), "the plan's own start while it holds");
-        let late = window(&plan, "auditFrom", at("2026-03-04T02:30:00Z"));
+        let late = window(&plan, plan.job("audit-events").unwrap(), "auditFrom", at("2026-03-04T02:30:00Z"));
         assert_eq!(late.as_deref(), Some("2025-09-05T03:00:00Z"), "the log's limit once it does not");
     }
 }

@@ -13,6 +13,7 @@ use twox_hash::XxHash3_64;
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     ids: RoaringTreemap,
+    gone: RoaringTreemap,
     marks: HashSet<u64>,
 }
 
@@ -67,6 +68,16 @@ impl Seen {
     /// Every mark that is remembered, in no order.
     pub fn marks(&self) -> impl Iterator<Item = u64> {
         self.marks.iter().copied()
+    }
+
+    /// Adds ids of records that were told to be deleted.
+    pub fn add_gone(&mut self, ids: &RoaringTreemap) {
+        self.gone |= ids;
+    }
+
+    /// Every id that was told to be deleted.
+    pub fn gone(&self) -> &RoaringTreemap {
+        &self.gone
     }
 
     /// Every id read so far.

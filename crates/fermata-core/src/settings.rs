@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use crate::names::Tenant;
+use crate::names::{RunId, Tenant};
 
 /// Tempo's address for every region.
 pub const BASE_URL: &str = "https://api.tempo.io";
@@ -16,6 +16,11 @@ pub const BASE_URL: &str = "https://api.tempo.io";
 pub const RATE: f64 = 5.0;
 /// How large a tenant's share of the workers may be: above it the others would hardly be served.
 pub const WEIGHTS: RangeInclusive<u32> = 1..=100;
+
+/// Neither of Tempo's feeds is certain, so at least so often everything is read.
+pub const SWEEP_DAYS: u32 = 7;
+/// Of how many percent of its records an entity may come back short before its snapshot is suspect.
+pub const SHRINK_PERCENT: u32 = 20;
 
 /// The settings of one tenant, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +54,15 @@ pub struct Settings {
     /// Which snapshots to keep, a [`Policy`](crate::retention::Policy); all without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
+    /// Days after which worklogs and plans are all read again, and not only what changed; [`SWEEP_DAYS`] unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_days: Option<u32>,
+    /// Percent of its records that an entity may lose before its snapshot is suspect; [`SHRINK_PERCENT`] unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink_percent: Option<u32>,
+    /// The newest suspect snapshot that somebody looked at and found to be right, and so are those before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<RunId>,
     /// Entities that are left out on purpose.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub without: BTreeSet<String>,
@@ -96,6 +110,9 @@ impl Settings {
             time_zone: None,
             weight: usual_weight(),
             keep: None,
+            sweep_days: None,
+            shrink_percent: None,
+            accepted: None,
             without: BTreeSet::new(),
             paused: false,
             removed: false,

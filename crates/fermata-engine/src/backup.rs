@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fermata_core::manifest::Manifest;
+use fermata_core::catalogue::ENTITIES;
+use fermata_core::manifest::{Entry, Manifest};
 use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
@@ -24,10 +25,12 @@ use crate::clock::Clock;
 use crate::progress::{Progress, Teller};
 use crate::report::Report;
 use crate::run::Run;
-use crate::site::Site;
+use crate::site::{Bases, Site};
 
 /// An unfinished run older than this is begun anew: it would mix data of two weeks into one snapshot.
 const RESUME_HOURS_MAX: i64 = 7 * 24;
+/// Snapshots that are looked at for one that an entity may build on: more than a week of nightly ones.
+const BASES_MAX: usize = 10;
 
 /// What backs tenants up.
 #[derive(Clone, Debug)]
@@ -196,10 +199,10 @@ impl Engine {
     }
 
     async fn begin_with(&self, settings: Settings, wish: Wish) -> Result<Begun, BackupError> {
-        let last = self.vault.latest(&settings.tenant).await?;
+        let recent = self.recent(&settings.tenant).await?;
         self.sweep_leftovers(&settings.tenant).await?;
-        let (plan, resumed) = self.plan(&settings, wish, last.as_ref()).await?;
-        Ok(Begun { settings, plan, resumed, last })
+        let (plan, resumed) = self.plan(&settings, wish, &recent).await?;
+        Ok(Begun { settings, plan, resumed, last: recent.into_iter().next() })
     }
 
     fn client(&self, settings: &Settings, pace: impl Turns + 'static) -> Result<Client, BackupError> {
@@ -208,8 +211,34 @@ impl Engine {
     }
 
     async fn site_with(&self, client: Client, plan: Arc<Plan>) -> Result<Site, BackupError> {
+        // After the plan was stored: what a prune deletes before that is not known, and after it a prune waits.
         let known = Arc::new(self.vault.known(&plan.tenant).await?);
-        Ok(Site { vault: self.vault.clone(), plan, client, known, clock: self.clock })
+        let bases = Arc::new(self.bases(&plan).await?);
+        Ok(Site { vault: self.vault.clone(), plan, client, known, bases, clock: self.clock })
+    }
+
+    /// The snapshots that a plan compares with or builds on, as far as they are there.
+    pub(crate) async fn bases(&self, plan: &Plan) -> Result<Bases, VaultError> {
+        let mut bases = Bases::new();
+        for run in plan.bases() {
+            let manifest = self.vault.manifest(&plan.tenant, run).await?;
+            bases.extend(manifest.map(|manifest| (run.clone(), manifest)));
+        }
+        Ok(bases)
+    }
+
+    /// The newest snapshots of a tenant, the newest first, until each entity that can build on one has found it.
+    async fn recent(&self, tenant: &Tenant) -> Result<Vec<Manifest>, VaultError> {
+        let mut recent: Vec<Manifest> = Vec::new();
+        for run in self.vault.snapshots(tenant).await?.iter().rev().take(BASES_MAX) {
+            recent.extend(self.vault.manifest(tenant, run).await?);
+            let is_base =
+                |name: &str| recent.iter().any(|manifest| manifest.entry(name).is_some_and(Entry::is_base));
+            if ENTITIES.iter().all(|entity| is_base(entity.name)) {
+                break;
+            }
+        }
+        Ok(recent)
     }
 
     /// The plan of the unfinished run of this wish, or a new one.
@@ -217,7 +246,7 @@ impl Engine {
         &self,
         settings: &Settings,
         wish: Wish,
-        last: Option<&Manifest>,
+        recent: &[Manifest],
     ) -> Result<(Plan, bool), BackupError> {
         let tenant = &settings.tenant;
         let now = self.clock.now();
@@ -233,11 +262,11 @@ impl Engine {
         }
         // Names sort as the runs were made, also within one second or after a clock was set back.
         let second = SignedDuration::from_secs(1);
-        let after_last = last.and_then(|last| last.started.checked_add(second).ok());
+        let after_last = recent.first().and_then(|last| last.started.checked_add(second).ok());
         let now = after_last.map_or(now, |after| after.max(now));
         let tail = fermata_vault::nonce();
         let run = RunId::new(now, &tail[..RUN_TAIL_CHARS]).expect("a nonce is lower-case hexadecimal");
-        let plan = plan::plan(settings, wish, run, now)?;
+        let plan = plan::plan(settings, wish, recent, run, now)?;
         self.vault.create_run(&plan).await?;
         for run in old {
             self.vault.delete_run(tenant, &run).await?;

@@ -49,7 +49,7 @@ pub async fn check(
 pub async fn answers(client: &Client) -> Result<Option<Timestamp>, TempoError> {
     let entity = catalogue::entity("work-attributes").expect("a row of the catalogue");
     let read = &entity.reads[0];
-    let request = paging::request(read, &Place::Start, &Values::default(), 1);
+    let request = paging::request(read, &Place::Start, &Values::default(), 1, None);
     match client.page(&request, read.records, &mut Cost::default()).await {
         Ok((_, date)) => Ok(date),
         Err(error) if error.disposition() == Disposition::Gap => Ok(None),
@@ -78,7 +78,7 @@ async fn one(
     found: &mut Found,
 ) -> Result<Coverage, TempoError> {
     let coverage = |readable, reason| Coverage { entity: entity.name, readable, reason };
-    match ask(client, plan, clock, entity, entity.reads(false), found).await {
+    match ask(client, plan, clock, entity, entity.reads, found).await {
         None => Ok(coverage(None, Some("there is nothing yet to ask about".to_owned()))),
         Some(Ok(())) => Ok(coverage(Some(true), None)),
         Some(Err(error)) if error.disposition() == Disposition::Token => Err(error),
@@ -111,10 +111,10 @@ async fn ask(
     for read in reads {
         let Some(mut item) = found.item_after(&read.over, None) else { continue };
         asked = true;
-        item.values.windows = job::windows(plan, clock.now());
+        item.values.windows = job::windows(plan, entity, clock.now());
         // The legacy feeds take no limit below 50.
         let limit = u64::from(read.limit.min(50));
-        let request = paging::request(read, &Place::Start, &item.values, limit);
+        let request = paging::request(read, &Place::Start, &item.values, limit, None);
         match client.page(&request, read.records, &mut Cost::default()).await {
             Ok((page, _)) => learn(entity, &page, found),
             Err(error) => return Some(Err(error)),

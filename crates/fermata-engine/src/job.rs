@@ -6,10 +6,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fermata_core::catalogue::{Entity, Read};
-use fermata_core::checkpoint::body::Keys;
+use fermata_core::catalogue::{Delta, Entity, Key, Read, Way};
 use fermata_core::checkpoint::{Cursor, Next, Note, Outcome, Place, State, Tally};
-use fermata_core::manifest::LayerKind;
+use fermata_core::index::Index;
 use fermata_core::plan::{self, Plan};
 use fermata_core::seen::mark;
 use fermata_tempo::client::Cost;
@@ -23,7 +22,7 @@ use roaring::RoaringTreemap;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::digest::{Digest, digest, widen};
+use crate::digest::{self, Against, Digest, Piece, widen};
 use crate::items::{Found, Item};
 
 /// Keys that may be refused before an entity is given up that has answered for none.
@@ -45,8 +44,12 @@ pub struct Job {
     pub client: Client,
     /// What was done so far.
     pub log: Log,
-    /// The keys that the entity's parents yielded.
+    /// The snapshot that it is compared with and, as a delta, builds on.
+    pub base: Option<Arc<Base>>,
+    /// The keys that the entity's parents yielded and that are to be asked by.
     pub found: Arc<Found>,
+    /// Ids of the base whose keys the parents no longer yield.
+    pub gone: RoaringTreemap,
     /// Chunks that the store has already.
     pub known: Arc<Known>,
     /// The time.
@@ -55,6 +58,15 @@ pub struct Job {
     pub limit: Option<u32>,
     /// What was spent since the last event.
     pub spent: Cost,
+}
+
+/// What an earlier snapshot has of an entity.
+#[derive(Debug, Default)]
+pub struct Base {
+    /// Which records, in which form.
+    pub index: Index,
+    /// How many.
+    pub records: u64,
 }
 
 /// Why a job stopped before its end. Its log tells where to go on.
@@ -96,6 +108,9 @@ impl Job {
     pub async fn exhaust(&mut self, attempts: u32, error: &TempoError) -> Result<(), VaultError> {
         let why = format!("{EXHAUSTED}{attempts} attempts: {error}");
         // Counted in the log: the next attempt may be another process's.
+        if self.heeds_feed() {
+            return self.sweep(format!("what changed could not be had ({why})")).await;
+        }
         let exhausted = |note: &&Note| matches!(note, Note::Refused(why) if why.starts_with(EXHAUSTED));
         let before = self.log.state().notes.iter().filter(exhausted).count();
         match self.locate(self.log.state().cursor.clone()) {
@@ -118,10 +133,12 @@ impl Job {
             let outcome = self.outcome(&tally, self.log.state(), &[]);
             return Ok(self.end(tally, Vec::new(), outcome).await?);
         };
+        let since = self.since(&cursor);
         let read = self.read(&cursor);
         let mut item = item;
-        item.values.windows = windows(&self.plan, self.clock.now());
-        let request = paging::request(read, &cursor.place, &item.values, u64::from(self.rows(read)));
+        item.values.windows = windows(&self.plan, self.entity, self.clock.now());
+        let limit = u64::from(self.rows(read));
+        let request = paging::request(read, &cursor.place, &item.values, limit, since.as_ref());
         let mut cost = Cost::default();
         // A stop is heeded while we wait for Tempo; a page that has come is logged first.
         let answer = tokio::select! {
@@ -142,11 +159,11 @@ impl Job {
     /// The next item to ask for from a cursor on, past requests whose keys are used up.
     fn locate(&self, mut cursor: Cursor) -> Option<(Cursor, Item)> {
         loop {
-            let read = self.entity.reads(cursor.fallback).get(cursor.read)?;
+            let read = self.entity.reads(self.way()).nth(cursor.read)?;
             if let Some(item) = self.found.item_after(&read.over, cursor.after.as_deref()) {
                 return Some((cursor, item));
             }
-            cursor = Cursor { fallback: cursor.fallback, read: cursor.read + 1, ..Cursor::default() };
+            cursor = Cursor { read: cursor.read + 1, ..Cursor::default() };
         }
     }
 
@@ -159,51 +176,66 @@ impl Job {
         date: Option<Timestamp>,
         path: &str,
     ) -> Result<(), JobError> {
-        let open = [LayerKind::Sweep, LayerKind::Changes].map(|layer| self.log.chunk(layer).bytes());
-        let parent = item.values.parent();
-        let mut digest = digest(self.entity, parent.as_deref(), page, self.log.seen(), open);
         let mut tally = self.tally();
-        tally.began = tally.began.or(date).or(Some(self.clock.now()));
-        let step = self.advance(cursor, &digest, page, &tally, path)?;
-        self.check_new(self.read(cursor), item, &step, &mut digest, path)?;
-        let mut notes = Vec::new();
-        let mut record = Step {
-            at: self.clock.now(),
-            next: Next::Page(cursor.clone()),
-            notes: Vec::new(),
-            tally,
-            ids: digest.ids.clone(),
-            marks: Vec::new(),
-            fresh: false,
-            keys: digest.keys.clone(),
+        if tally.began.is_none() {
+            (tally.began, tally.dated) = (date.or(Some(self.clock.now())), date.is_some());
+        }
+        let parent = item.values.parent();
+        let tells_deletions = self.entity.tells_deletions(self.way(), cursor.read);
+        let against = self.against();
+        let mut digest = if tells_deletions {
+            digest::deletions(self.entity, page, &against)
+        } else {
+            digest::digest(self.entity, parent.as_deref(), page, &against)
         };
+        let step = self.advance(cursor, &digest, page, &tally, path)?;
+        if !tells_deletions {
+            self.check_new(self.read(cursor), item, &step, &mut digest, path)?;
+        }
+        let mut record =
+            Step { at: self.clock.now(), ..self.step(Next::Page(cursor.clone()), tally, Vec::new()) };
         if step.keep {
-            Self::count(&mut record.tally, &digest);
+            self.count(&mut record.tally, &digest);
             (record.marks, record.fresh) = remembered(step.remember, &digest);
             let several = matches!(step.next, Some(Place::Offset { .. }));
-            notes.extend(self.oddities(&digest, several, step.unsettled));
-            for piece in &digest.pieces {
-                self.log.chunk(piece.layer).add(&piece.lines);
-                if piece.ends {
-                    self.log.close_chunk(piece.layer, &self.known).await?;
-                }
+            if !tells_deletions {
+                record.notes = self.oddities(&digest, several, step.unsettled);
             }
-        } else {
-            record.ids.clear();
-            record.keys.clear();
+            self.add(&digest.pieces).await?;
+            (record.ids, record.gone, record.keys) = (digest.ids, digest.gone, digest.keys);
         }
         let next = if let Some(place) = step.next {
             Cursor { place, ..cursor.clone() }
         } else {
-            record.tally.answered += 1;
+            record.tally.answered += u64::from(!tells_deletions);
             after(cursor, item)
         };
         record.next = match self.locate(next) {
             Some((cursor, _)) => Next::Page(cursor),
-            None => Next::End(self.outcome(&record.tally, self.log.state(), &notes)),
+            None => Next::End(self.outcome(&record.tally, self.log.state(), &record.notes)),
         };
-        record.notes = notes;
         Ok(self.append(record).await?)
+    }
+
+    /// Adds lines to the chunks of their layers, and stores those that end.
+    async fn add(&mut self, pieces: &[Piece]) -> Result<(), VaultError> {
+        for piece in pieces {
+            self.log.chunk(piece.layer).add(&piece.lines);
+            if piece.ends {
+                self.log.close_chunk(piece.layer, &self.known).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn against(&self) -> Against<'_> {
+        Against {
+            seen: self.log.seen(),
+            base: self.base.as_ref().map(|base| &base.index),
+            builds: self.builds(),
+            since: self.job().and_then(|job| job.since),
+            open: self.log.open_bytes(),
+        }
     }
 
     fn advance(
@@ -227,8 +259,9 @@ impl Job {
             meta: &page.meta,
             path,
             limit: u64::from(self.rows(read)).max(1),
+            since: self.since(cursor),
             began: tally.began.unwrap_or_else(|| self.clock.now()),
-            known_rows: state.tally.records,
+            known_rows: state.tally.met,
             reread_rows: state.tally.changes + state.tally.repeats,
         };
         let identified = !self.entity.identity.is_empty();
@@ -262,9 +295,12 @@ impl Job {
     async fn heed(&mut self, cursor: Cursor, item: &Item, error: TempoError) -> Result<(), JobError> {
         let tally = self.tally();
         let fresh = tally.answered == 0 && cursor.place == Place::Start;
-        let other_way = !cursor.fallback && self.has_other_way();
+        let other_way = self.way() != Way::Fallback && self.has_other_way();
         match error.disposition() {
             Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
+            Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.heeds_feed() => {
+                Ok(self.sweep(error.to_string()).await?)
+            }
             Disposition::Smaller if self.rows(self.read(&cursor)) > 1 => {
                 self.limit = Some(self.rows(self.read(&cursor)) / 2);
                 Ok(())
@@ -288,11 +324,27 @@ impl Job {
         first.is_some_and(|read| self.found.item_after(&read.over, None).is_some())
     }
 
-    async fn read_other_way(&mut self, mut tally: Tally, error: &TempoError) -> Result<(), VaultError> {
-        tally.refused = 0;
-        let cursor = Cursor { fallback: true, ..Cursor::default() };
+    async fn read_other_way(&mut self, tally: Tally, error: &TempoError) -> Result<(), VaultError> {
         let note = Note::Odd(format!("read in another way, since {error}"));
-        let step = self.step(Next::Page(cursor), tally, vec![note]);
+        self.begin_anew(Way::Fallback, tally, note).await
+    }
+
+    /// Whether what was deleted or changed is being asked, of an entity that can be read whole as well.
+    fn heeds_feed(&self) -> bool {
+        let state = self.log.state();
+        let telling = self.entity.tells_deletions(self.way(), state.cursor.read);
+        matches!(self.entity.delta, Some(Delta::Feed(_))) && (self.way() == Way::Delta || telling)
+    }
+
+    /// Reads all of the entity instead of what changed.
+    pub async fn sweep(&mut self, why: String) -> Result<(), VaultError> {
+        let tally = self.tally();
+        self.begin_anew(Way::Sweep, tally, Note::Odd(format!("all of it was read, since {why}"))).await
+    }
+
+    async fn begin_anew(&mut self, way: Way, tally: Tally, note: Note) -> Result<(), VaultError> {
+        let tally = self.compared(way, tally.anew());
+        let step = Step { way, ..self.step(Next::Page(Cursor::default()), tally, vec![note]) };
         self.append(step).await
     }
 
@@ -332,7 +384,7 @@ impl Job {
         if forbidden {
             why = format!("{why}; grant the token {}", self.entity.family.grant());
         }
-        if forbidden && tally.answered == 0 && tally.records == 0 {
+        if forbidden && tally.answered == 0 && tally.met == 0 {
             return Outcome::Skipped(why);
         }
         if forbidden && tally.answered == 0 {
@@ -343,7 +395,7 @@ impl Job {
             return Outcome::Failed(format!("{} of {all} parts could not be read: {why}", tally.refused));
         }
         if let Some(second) =
-            self.entity.fallback.filter(|second| state.cursor.fallback && !second.misses.is_empty())
+            self.entity.fallback.filter(|second| self.way() == Way::Fallback && !second.misses.is_empty())
         {
             return Outcome::Failed(format!(
                 "the token may only view, so this is missing: {}; grant the token to manage {}",
@@ -351,7 +403,7 @@ impl Job {
                 self.entity.family.grant()
             ));
         }
-        let mut keys = self.entity.reads(state.cursor.fallback).iter().flat_map(|read| read.over.keys());
+        let mut keys = self.entity.reads(self.way()).flat_map(|read| read.over.keys());
         match keys.find_map(|key| Some((key, self.found.partial.get(key)?))) {
             Some((key, parent)) => {
                 Outcome::Failed(format!("it is read per {}, and {parent} could not all be read", key.name()))
@@ -365,9 +417,11 @@ impl Job {
         self.append(step).await
     }
 
-    /// Appends an event; one that ends the job closes its chunks first.
-    async fn append(&mut self, step: Step) -> Result<(), VaultError> {
-        if matches!(step.next, Next::End(_)) {
+    /// Appends an event; one that ends the job says last what only then is known, and closes the chunks.
+    async fn append(&mut self, mut step: Step) -> Result<(), VaultError> {
+        if let Next::End(outcome) = &step.next {
+            let complete = *outcome == Outcome::Complete;
+            self.conclude(&mut step, complete).await?;
             self.log.close_chunks(&self.known).await?;
         }
         self.log.append(step).await?;
@@ -375,25 +429,81 @@ impl Job {
         Ok(())
     }
 
-    fn step(&self, next: Next, tally: Tally, notes: Vec<Note>) -> Step {
-        let at = self.clock.now();
-        Step {
-            at,
-            next,
-            notes,
-            tally,
-            ids: RoaringTreemap::new(),
-            marks: Vec::new(),
-            fresh: false,
-            keys: Keys::new(),
+    /// What can be said once all was read: which records are gone, which keys the entity gives.
+    async fn conclude(&mut self, step: &mut Step, complete: bool) -> Result<(), VaultError> {
+        let builds = self.builds();
+        if let Some(base) = self.base.clone() {
+            if complete && builds && matches!(self.entity.delta, Some(Delta::Keys)) {
+                let gone = digest::forget(self.entity, &self.gone, self.log.open_bytes());
+                self.count(&mut step.tally, &gone);
+                self.add(&gone.pieces).await?;
+            }
+            if complete && !builds {
+                let met = step.tally.unchanged + step.tally.changed;
+                step.tally.deleted = base.records.saturating_sub(met);
+            }
+            if complete && self.way() == Way::Checked {
+                step.tally.drift = Some(step.tally.drift.unwrap_or_default() + self.untold(step, &base));
+            }
+            if builds {
+                for (key, values) in base.index.keys() {
+                    step.keys.entry(*key).or_default().extend(values.iter().cloned());
+                }
+                if self.entity.gives(Key::Worklog) {
+                    step.ids |= base.index.ids() - self.log.seen().gone() - &step.gone;
+                }
+            }
         }
+        let known = self.base.as_ref().filter(|_| builds).map(|base| base.index.keys());
+        let is_new = |key: &Key, value: &String| {
+            known.and_then(|known| known.get(key)).is_none_or(|known| !known.contains(value))
+        };
+        let mut keys = self.log.keys().clone();
+        for (key, values) in &step.keys {
+            keys.entry(*key).or_default().extend(values.iter().cloned());
+        }
+        let named = keys.iter().flat_map(|(key, values)| values.iter().map(move |value| (*key, value)));
+        let named = digest::name_keys(named.filter(|(key, value)| is_new(key, value)), self.log.open_bytes());
+        self.count(&mut step.tally, &named);
+        self.add(&named.pieces).await
     }
 
-    fn count(tally: &mut Tally, digest: &Digest) {
-        tally.records += digest.new;
+    /// Records that went or stayed otherwise than Tempo had told.
+    fn untold(&self, step: &Step, base: &Base) -> u64 {
+        let seen = self.log.seen().ids() | &step.ids;
+        let gone = self.log.seen().gone() | &step.gone;
+        let stayed = (&seen & &gone).len();
+        let went = ((base.index.ids() - &seen) - &gone).len();
+        stayed + went
+    }
+
+    fn step(&self, next: Next, tally: Tally, notes: Vec<Note>) -> Step {
+        Step { notes, ..Step::new(self.clock.now(), self.way(), next, tally) }
+    }
+
+    fn count(&self, tally: &mut Tally, digest: &Digest) {
+        let builds = self.builds();
+        let (compared, gone) = (digest.compared, if builds { digest.gone.len() } else { 0 });
+        for (kept, more) in tally.kept.iter_mut().zip(digest.kept) {
+            *kept += more;
+        }
+        tally.met += digest.new;
         tally.changes += digest.changed;
-        tally.repeats += digest.rows.len() as u64 - digest.new - digest.changed;
+        if !digest.rows.is_empty() {
+            tally.repeats += (digest.rows.len() as u64).saturating_sub(digest.new + digest.changed);
+        }
+        tally.records += if builds { compared.added } else { digest.new };
+        tally.records = tally.records.saturating_sub(gone);
+        tally.deleted += gone;
         tally.bytes += digest.bytes;
+        if self.base.is_some() {
+            tally.added += compared.added;
+            tally.changed += compared.changed;
+            tally.unchanged += compared.unchanged;
+        }
+        if self.way() == Way::Checked {
+            tally.drift = Some(tally.drift.unwrap_or_default() + compared.untold);
+        }
         for day in digest.days.into_iter().flat_map(|(first, last)| [first, last]) {
             tally.days = widen(tally.days, Some(day));
         }
@@ -421,14 +531,48 @@ impl Job {
     /// The totals so far, with what was spent since the last event.
     fn tally(&self) -> Tally {
         let mut tally = self.log.state().tally;
+        if self.log.state().events == 0 {
+            tally = self.compared(self.way(), tally);
+        }
         tally.requests += self.spent.requests;
         tally.throttled += self.spent.throttled;
         tally.retries += self.spent.retries;
         tally
     }
 
+    /// The totals of a job that begins in this way.
+    fn compared(&self, way: Way, tally: Tally) -> Tally {
+        let base = self.base.as_ref().map(|base| base.records);
+        let records = base.filter(|_| builds(self.entity, way)).unwrap_or_default();
+        Tally { base, records, ..tally }
+    }
+
+    /// In which way the entity is read now.
+    pub fn way(&self) -> Way {
+        match self.log.state().events {
+            0 => self.job().map(|job| job.way(self.entity)).unwrap_or_default(),
+            _ => self.log.state().way,
+        }
+    }
+
+    /// Whether it adds to its base, and does not stand for itself.
+    fn builds(&self) -> bool {
+        self.base.is_some() && builds(self.entity, self.way())
+    }
+
+    fn job(&self) -> Option<&plan::Job> {
+        self.plan.job(self.entity.name)
+    }
+
+    /// From when on changes are asked for.
+    fn since(&self, cursor: &Cursor) -> Option<Timestamp> {
+        let feed = matches!(self.entity.delta, Some(Delta::Feed(_))) && self.way() == Way::Delta;
+        let since = self.job().and_then(|job| job.since);
+        since.filter(|_| feed && !self.entity.tells_deletions(self.way(), cursor.read))
+    }
+
     fn read(&self, cursor: &Cursor) -> &'static Read {
-        &self.entity.reads(cursor.fallback)[cursor.read]
+        self.entity.reads(self.way()).nth(cursor.read).expect("a cursor is made by looking for its request")
     }
 
     fn rows(&self, read: &Read) -> u32 {
@@ -440,9 +584,15 @@ impl Job {
     }
 }
 
+/// Whether a job adds to its base, if it has one. Of a log all that was ever read is kept, however it is read.
+pub(crate) fn builds(entity: &Entity, way: Way) -> bool {
+    way == Way::Delta || entity.is_log()
+}
+
 /// The values of the windows that requests name.
-pub(crate) fn windows(plan: &Plan, now: Timestamp) -> Vec<(&'static str, String)> {
-    plan::WINDOWS.iter().filter_map(|name| Some((*name, plan::window(plan, name, now)?))).collect()
+pub(crate) fn windows(plan: &Plan, entity: &Entity, now: Timestamp) -> Vec<(&'static str, String)> {
+    let Some(job) = plan.job(entity.name) else { return Vec::new() };
+    plan::WINDOWS.iter().filter_map(|name| Some((*name, plan::window(plan, job, name, now)?))).collect()
 }
 
 /// Why a key was passed over.

@@ -57,18 +57,27 @@ pub struct EntityReport {
     pub mode: Mode,
     /// Records in the snapshot.
     pub records: u64,
-    /// Records that were not in the snapshot before; nobody has counted where there is one.
+    /// Records that were not in the snapshot before; none where there is one and they could not be compared.
     pub added: Option<u64>,
     /// Records that replace an older form.
     pub changed: Option<u64>,
     /// Records that are gone since the snapshot before.
     pub deleted: Option<u64>,
+    /// Records that differ from what Tempo had told of changes and deletions, where all was read to see that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<u64>,
     /// Bytes of its records.
     pub bytes: u64,
     /// Requests made for it.
     pub requests: u64,
     /// What is missing and why.
     pub reason: Option<String>,
+    /// Why all of it was read where what changed would have done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Why it may lack what the token can no longer see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
     /// What was odd.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -85,7 +94,7 @@ impl Report {
             snapshot: Some(manifest.run.clone()),
             status: match manifest.status {
                 Status::Complete => ReportStatus::Complete,
-                Status::Partial => ReportStatus::Partial,
+                Status::Partial | Status::Suspect => ReportStatus::Partial,
             },
             resumed,
             requests: total(|entry| entry.requests),
@@ -124,12 +133,15 @@ impl EntityReport {
             status: entry.status,
             mode: entry.mode,
             records: entry.records,
-            added: of_first(entry.records),
-            changed: of_first(0),
-            deleted: of_first(0),
+            added: entry.added.or(of_first(entry.records)),
+            changed: entry.changed.or(of_first(0)),
+            deleted: entry.deleted.or(of_first(0)),
+            drift: entry.drift,
             bytes: entry.bytes,
             requests: entry.requests,
             reason: entry.reason.clone(),
+            why: entry.why.clone(),
+            suspect: entry.suspect.clone(),
             warnings: entry.warnings.clone(),
         }
     }

@@ -7,14 +7,19 @@ use std::collections::BTreeMap;
 
 use fermata_core::FORMAT;
 use fermata_core::catalogue::{ENTITIES, Entity};
-use fermata_core::checkpoint::{Next, Note, Outcome, State};
+use fermata_core::checkpoint::{LAYERS, Next, Note, Outcome, State, slot};
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::plan::{Mode, Plan};
 use fermata_vault::{Log, Sealed, Step, VaultError};
 use jiff::Timestamp;
 
 use crate::backup::{BackupError, Engine};
+use crate::digest::widen;
+use crate::job::builds;
+use crate::site::Bases;
 
+/// Records that an entity must have lost before it is suspect, unless it lost all.
+const SHRINK_RECORDS_MIN: u64 = 5;
 /// Warnings that an entry keeps; the rest are counted.
 const WARNINGS_MAX: usize = 20;
 
@@ -80,12 +85,16 @@ impl Engine {
     }
 
     /// Ends a job in its log, with the records that it has.
-    async fn give_up(&self, plan: &Plan, entity: &Entity, why: &str) -> Result<State, VaultError> {
+    async fn give_up(&self, plan: &Plan, entity: &'static Entity, why: &str) -> Result<State, VaultError> {
         let mut log = Log::open(&self.vault, &plan.tenant, &plan.run, entity.name).await?;
         if log.state().outcome.is_none() {
             log.close_chunks(&self.vault.known(&plan.tenant).await?).await?;
             let next = Next::End(Outcome::Failed(why.to_owned()));
-            log.append(Step::new(self.clock.now(), next, log.state().tally)).await?;
+            let way = match log.state().events {
+                0 => plan.job(entity.name).map(|job| job.way(entity)).unwrap_or_default(),
+                _ => log.state().way,
+            };
+            log.append(Step::new(self.clock.now(), way, next, log.state().tally)).await?;
         }
         Ok(log.state().clone())
     }
@@ -96,7 +105,8 @@ impl Engine {
         plan: &Plan,
         states: &BTreeMap<&'static str, State>,
     ) -> Result<Manifest, BackupError> {
-        let manifest = manifest(plan, states, fermata_vault::nonce(), self.clock.now());
+        let bases = self.bases(plan).await?;
+        let manifest = manifest(plan, states, &bases, fermata_vault::nonce(), self.clock.now());
         // Before there is a snapshot, and while its checkpoints still tell what was read.
         let report = self.vault.verify(&manifest, false, &|_| ()).await?;
         if let Some(problem) = report.problems.into_iter().next() {
@@ -134,17 +144,19 @@ impl Engine {
 pub fn manifest(
     plan: &Plan,
     states: &BTreeMap<&'static str, State>,
+    bases: &Bases,
     nonce: String,
     now: Timestamp,
 ) -> Manifest {
     let entities: Vec<_> = ENTITIES
         .iter()
         .map(|entity| match states.get(entity.name) {
-            Some(state) => entry(entity.name, state),
+            Some(state) => entry(entity, plan, state, bases),
             None => left_out(entity.name, plan),
         })
         .collect();
     let gap = entities.iter().any(|entry| entry.status.is_gap());
+    let suspect = entities.iter().any(|entry| entry.suspect.is_some());
     Manifest {
         schema: FORMAT,
         run: plan.run.clone(),
@@ -155,60 +167,99 @@ pub fn manifest(
         started: plan.started,
         sealed: now,
         wish: plan.wish.clone(),
-        status: if gap { Status::Partial } else { Status::Complete },
+        status: match (suspect, gap) {
+            (true, _) => Status::Suspect,
+            (false, true) => Status::Partial,
+            (false, false) => Status::Complete,
+        },
         windows: plan.windows.clone(),
         entities,
     }
 }
 
-fn entry(name: &str, state: &State) -> Entry {
-    let (status, reason) = match &state.outcome {
+fn entry(entity: &Entity, plan: &Plan, state: &State, bases: &Bases) -> Entry {
+    let job = plan.job(entity.name);
+    let base = job.and_then(|job| bases.get(job.base.as_ref()?)?.entry(entity.name));
+    let built_on = base.filter(|_| builds(entity, state.way));
+    let (mut status, reason) = match &state.outcome {
         Some(Outcome::Complete) => (EntryStatus::Complete, None),
         Some(Outcome::Skipped(why)) => (EntryStatus::Skipped, Some(why.clone())),
         Some(Outcome::Failed(why)) => (EntryStatus::Failed, Some(why.clone())),
         None => (EntryStatus::Failed, Some("it was not finished".to_owned())),
     };
-    let layers = [(LayerKind::Sweep, &state.closed[0]), (LayerKind::Changes, &state.closed[1])];
-    let layers = layers.into_iter().filter(|(_, chunks)| !chunks.is_empty());
-    Entry {
-        entity: name.to_owned(),
+    if status == EntryStatus::Skipped && built_on.is_some_and(|base| base.records > 0) {
+        // What earlier snapshots have of it is here, so it is not missing altogether.
+        status = EntryStatus::Failed;
+    }
+    let complete = status == EntryStatus::Complete;
+    // Only what was compared with all of a base can be counted; the base may have been unreadable.
+    let compared = base.filter(|_| complete && state.tally.base.is_some());
+    let mut entry = Entry {
         status,
-        mode: Mode::Sweep,
-        records: state.tally.records,
+        mode: if built_on.is_some() { Mode::Delta } else { Mode::Sweep },
+        why: job.and_then(|job| job.why.clone()),
+        base: job.and_then(|job| job.base.clone()).filter(|_| built_on.or(compared).is_some()),
+        swept: match built_on {
+            Some(base) => base.swept,
+            None => complete.then_some(plan.started),
+        },
+        added: compared.map(|_| state.tally.added),
+        changed: compared.map(|_| state.tally.changed),
+        deleted: compared.map(|_| state.tally.deleted),
+        drift: state.tally.drift.filter(|_| complete),
         reason,
         warnings: warnings(&state.notes),
         days: state.tally.days,
-        // Only a complete pass may be the beginning of the next.
-        watermark: state.tally.began.filter(|_| status == EntryStatus::Complete),
-        layers: layers.map(|(kind, chunks)| Layer { kind, chunks: chunks.clone() }).collect(),
+        // Only a complete pass may be the beginning of the next; a log goes on where its last one began.
+        watermark: match (complete, built_on) {
+            (true, _) => state.tally.began.filter(|_| state.tally.dated),
+            (false, Some(base)) if entity.is_log() => base.watermark,
+            (false, _) => None,
+        },
+        layers: built_on.map(|base| base.layers.clone()).unwrap_or_default(),
         requests: state.tally.requests,
         throttled: state.tally.throttled,
         retries: state.tally.retries,
-        bytes: state.tally.bytes,
+        ..Entry::new(entity.name)
+    };
+    for kind in LAYERS {
+        let kept = state.tally.kept[slot(kind)];
+        let added = match kind {
+            LayerKind::Sweep => kept,
+            LayerKind::Changes if built_on.is_some() => state.tally.added,
+            _ => 0,
+        };
+        let deleted = if kind == LayerKind::Deletions { kept } else { 0 };
+        entry.push(Layer { kind, added, deleted, chunks: state.closed[slot(kind)].clone() });
     }
+    if let Some(base) = built_on {
+        for day in base.days.into_iter().flat_map(|(first, last)| [first, last]) {
+            entry.days = widen(entry.days, Some(day));
+        }
+    }
+    entry.records = entry.layers.iter().map(|layer| layer.added).sum();
+    entry.records -= entry.layers.iter().map(|layer| layer.deleted).sum::<u64>();
+    entry.bytes = entry.views().flat_map(|layer| &layer.chunks).map(|chunk| chunk.bytes).sum();
+    if complete && let Some(expected) = job.and_then(|job| job.expected) {
+        entry.suspect = shrunk(entry.records, expected, plan.shrink_percent);
+        entry.expected = entry.suspect.is_some().then_some(expected);
+    }
+    entry
+}
+
+/// Why an entity came back too small to be believed.
+fn shrunk(records: u64, expected: u64, percent: u32) -> Option<String> {
+    let lost = expected.saturating_sub(records);
+    let share = lost.saturating_mul(100) > expected.saturating_mul(u64::from(percent));
+    // Of a handful a few are a large share.
+    (share && (lost >= SHRINK_RECORDS_MIN || records == 0)).then(|| {
+        format!("{records} records, where there were {expected}: were they deleted, or can the token no longer see them?")
+    })
 }
 
 fn left_out(name: &str, plan: &Plan) -> Entry {
-    Entry {
-        entity: name.to_owned(),
-        status: EntryStatus::LeftOut,
-        mode: Mode::Sweep,
-        records: 0,
-        reason: Some(
-            plan.left_out
-                .get(name)
-                .map_or("unknown to the release that planned the run", String::as_str)
-                .to_owned(),
-        ),
-        warnings: Vec::new(),
-        days: None,
-        watermark: None,
-        layers: Vec::new(),
-        requests: 0,
-        throttled: 0,
-        retries: 0,
-        bytes: 0,
-    }
+    let why = plan.left_out.get(name).map_or("unknown to the release that planned the run", String::as_str);
+    Entry { status: EntryStatus::LeftOut, reason: Some(why.to_owned()), ..Entry::new(name) }
 }
 
 fn warnings(notes: &[Note]) -> Vec<String> {

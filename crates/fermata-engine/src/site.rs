@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fermata_core::catalogue::{Entity, Key};
+use fermata_core::catalogue::{Delta, Entity, Key, Way};
+use fermata_core::checkpoint::Outcome;
 use fermata_core::checkpoint::body::Keys;
-use fermata_core::checkpoint::{Cursor, Outcome};
-use fermata_core::plan::Plan;
+use fermata_core::manifest::Manifest;
+use fermata_core::names::RunId;
+use fermata_core::plan::{Mode, Plan};
 use fermata_tempo::client::Cost;
 use fermata_tempo::{Client, Disposition};
 use fermata_vault::{Ended, Known, Log, Vault, VaultError};
@@ -18,7 +20,7 @@ use roaring::RoaringTreemap;
 use crate::clock::Clock;
 use crate::coverage;
 use crate::items::Found;
-use crate::job::Job;
+use crate::job::{Base, Job};
 
 /// Where the jobs of one run work. A clone is the same site.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Site {
     pub(crate) plan: Arc<Plan>,
     pub(crate) client: Client,
     pub(crate) known: Arc<Known>,
+    /// The snapshots that the plan compares with or builds on.
+    pub(crate) bases: Arc<Bases>,
     pub(crate) clock: Clock,
 }
 
@@ -42,6 +46,9 @@ pub struct Gave {
     /// The ids of its records, if they are worklogs.
     pub worklogs: RoaringTreemap,
 }
+
+/// Snapshots by their names.
+pub(crate) type Bases = BTreeMap<RunId, Manifest>;
 
 /// What entities gave, by their names.
 pub type Given = BTreeMap<&'static str, Gave>;
@@ -103,22 +110,62 @@ impl Site {
         for left_out in log.left_out() {
             tracing::warn!(entity = entity.name, "checkpoint left out: {left_out}");
         }
-        let (ended, orphaned) = (log.state().outcome.is_some(), orphaned(entity, &log.state().cursor, given));
+        let ended = log.state().outcome.is_some();
+        let (base, unreadable) = if ended { (None, None) } else { self.base(entity).await? };
+        let mut found = self.found(entity, given);
+        let mut gone = RoaringTreemap::new();
+        if let (Some(base), Some(Delta::Keys), Mode::Delta) = (&base, entity.delta, self.mode(entity)) {
+            let ids = base.index.ids();
+            gone = &ids - &found.worklogs;
+            found.worklogs -= ids;
+        }
         let mut job = Job {
             entity,
             plan: self.plan.clone(),
             client: self.client.clone(),
             log,
-            found: Arc::new(self.found(entity, given)),
+            base,
+            found: Arc::new(found),
+            gone,
             known: self.known.clone(),
             clock: self.clock,
             limit: None,
             spent: Cost::default(),
         };
-        if let Some(why) = orphaned.filter(|_| !ended) {
+        if ended {
+            return Ok(job);
+        }
+        if let Some(why) = orphaned(entity, job.way(), given) {
             job.give_up(Outcome::Skipped(why)).await?;
+        } else if let Some(why) = unreadable.filter(|_| matches!(job.way(), Way::Delta | Way::Checked)) {
+            tracing::warn!(entity = entity.name, "{why}");
+            job.sweep("what the last snapshot has of it cannot be read".to_owned()).await?;
         }
         Ok(job)
+    }
+
+    /// What the planned base has of an entity; or why that cannot be read, which must not keep the entity from being
+    /// read whole. Of a log what is known to be kept is kept.
+    async fn base(&self, entity: &Entity) -> Result<(Option<Arc<Base>>, Option<VaultError>), VaultError> {
+        let Some(run) = self.plan.job(entity.name).and_then(|job| job.base.as_ref()) else {
+            return Ok((None, None));
+        };
+        let Some(entry) = self.bases.get(run).and_then(|manifest| manifest.entry(entity.name)) else {
+            return Ok((None, Some(VaultError::Missing { key: format!("snapshot {run}") })));
+        };
+        match self.vault.index(&self.plan.tenant, entry).await {
+            Ok(index) => Ok((Some(Arc::new(Base { index, records: entry.records })), None)),
+            Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. })) if entity.is_log() => {
+                tracing::warn!(entity = entity.name, "what was read before may be kept twice: {error}");
+                Ok((Some(Arc::new(Base { records: entry.records, ..Base::default() })), None))
+            }
+            Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. })) => Ok((None, Some(error))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mode(&self, entity: &Entity) -> Mode {
+        self.plan.job(entity.name).map_or(Mode::Sweep, |job| job.mode)
     }
 
     /// Whether Tempo answers nothing at all just now. Then what failed too often is no fault of its request:
@@ -144,10 +191,10 @@ impl Site {
 }
 
 /// Why an entity cannot be read at all: nothing that gives one of its keys could be.
-fn orphaned(entity: &Entity, cursor: &Cursor, given: &Given) -> Option<String> {
+fn orphaned(entity: &'static Entity, way: Way, given: &Given) -> Option<String> {
     let gave = |name: &str| given.get(name).is_some_and(|gave| gave.is_complete() || gave.records > 0);
     let has = |key: &Key| entity.parents().any(|parent| parent.gives(*key) && gave(parent.name));
-    let key = entity.orphaned(cursor.fallback, has)?;
+    let key = entity.orphaned(way, has)?;
     let first = entity.parents().find(|parent| parent.gives(key))?.name;
     Some(format!("it is read per {}, and {first} could not be read", key.name()))
 }

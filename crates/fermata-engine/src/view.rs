@@ -1,12 +1,12 @@
-//! The records of a snapshot: sweep rows whose id no later layer touches, then the newest form of
-//! each id that one does.
+//! The records of a snapshot: sweep rows of whose id no later layer speaks, then the last form of
+//! each id that one does, unless the last word on it is that it is gone.
 //!
 //! Memory is bounded by the changes: an id and a place for each, and a window of one chunk.
 
 use std::collections::HashMap;
 
-use fermata_core::catalogue::Entity;
-use fermata_core::manifest::{Chunk, Entry, LayerKind};
+use fermata_core::catalogue::{Delta, Entity};
+use fermata_core::manifest::{Chunk, Entry, Layer, LayerKind};
 use fermata_core::names::Tenant;
 use fermata_tempo::row;
 use fermata_vault::{Vault, VaultError};
@@ -30,21 +30,27 @@ pub async fn each<E>(
     entry: &Entry,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<u64, ViewError<E>> {
-    let chunks =
-        |kind| entry.layers.iter().filter(move |layer| layer.kind == kind).flat_map(|layer| &layer.chunks);
-    // For each id that changed, the place of its newest form.
-    let mut newest: HashMap<u64, u64> = HashMap::new();
+    // For each id that a later layer speaks of, the place of its last form, or none if it is gone.
+    let mut newest: HashMap<u64, Option<u64>> = HashMap::new();
     let mut place = 0;
-    for chunk in chunks(LayerKind::Changes) {
-        lines(vault, tenant, chunk, &mut |line| {
-            place += 1;
-            newest.extend(row::read(entity, line, None).id.map(|id| (id, place)));
-            Ok::<_, E>(())
-        })
-        .await?;
+    let later: Vec<&Layer> = entry.views().filter(|layer| layer.kind != LayerKind::Sweep).collect();
+    for layer in &later {
+        for chunk in &layer.chunks {
+            lines(vault, tenant, chunk, &mut |line| {
+                if layer.kind == LayerKind::Deletions {
+                    newest.extend(gone(entity, line).map(|id| (id, None)));
+                } else {
+                    place += 1;
+                    newest.extend(row::read(entity, line, None).id.map(|id| (id, Some(place))));
+                }
+                Ok::<_, E>(())
+            })
+            .await?;
+        }
     }
     let mut taken = 0;
-    for chunk in chunks(LayerKind::Sweep) {
+    for chunk in entry.views().filter(|layer| layer.kind == LayerKind::Sweep).flat_map(|layer| &layer.chunks)
+    {
         lines(vault, tenant, chunk, &mut |line| {
             let replaced = !newest.is_empty()
                 && row::read(entity, line, None).id.is_some_and(|id| newest.contains_key(&id));
@@ -57,11 +63,12 @@ pub async fn each<E>(
         .await?;
     }
     place = 0;
-    for chunk in chunks(LayerKind::Changes) {
+    for chunk in later.iter().filter(|layer| layer.kind == LayerKind::Changes).flat_map(|layer| &layer.chunks)
+    {
         lines(vault, tenant, chunk, &mut |line| {
             place += 1;
             let id = row::read(entity, line, None).id;
-            if id.is_some_and(|id| newest.get(&id) != Some(&place)) {
+            if id.is_some_and(|id| newest.get(&id) != Some(&Some(place))) {
                 return Ok(());
             }
             taken += 1;
@@ -70,6 +77,14 @@ pub async fn each<E>(
         .await?;
     }
     Ok(taken)
+}
+
+/// The id of which a line of a deletions layer says that it is gone: an audit event's, or what identifies the record.
+fn gone(entity: &Entity, line: &str) -> Option<u64> {
+    match entity.delta {
+        Some(Delta::Feed(_)) => row::told_of(line),
+        _ => row::read(entity, line, None).id,
+    }
 }
 
 async fn lines<E>(

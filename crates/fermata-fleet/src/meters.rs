@@ -27,6 +27,7 @@ pub struct Meters {
     turn_seconds: Family<Kind, Histogram, fn() -> Histogram>,
     pages: Counter,
     sealed: Family<Sealed, Counter>,
+    drift: Family<Drifted, Counter>,
     store_failures: Counter,
     jobs: Family<State, Gauge>,
     oldest: Gauge<f64, AtomicU64>,
@@ -60,6 +61,11 @@ struct Sealed {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Drifted {
+    entity: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -83,6 +89,7 @@ impl Default for Meters {
             turn_seconds: Family::new_with_constructor(seconds),
             pages: Counter::default(),
             sealed: Family::default(),
+            drift: Family::default(),
             store_failures: Counter::default(),
             jobs: Family::default(),
             oldest: Gauge::default(),
@@ -109,6 +116,11 @@ impl Default for Meters {
         );
         registry.register("pages", "Pages that were read and logged", meters.pages.clone());
         registry.register("snapshots_sealed", "Snapshots sealed, by status", meters.sealed.clone());
+        registry.register(
+            "drift_records",
+            "Records that a sweep found otherwise than Tempo's feeds of changes and deletions had told, by entity",
+            meters.drift.clone(),
+        );
         registry.register("store_failures", "Turns that the store cut short", meters.store_failures.clone());
         registry.register("queue_jobs", "Jobs of the fleet by state", meters.jobs.clone());
         registry.register_with_unit(
@@ -159,8 +171,13 @@ impl Meters {
         let status = match manifest.status {
             Status::Complete => "complete",
             Status::Partial => "partial",
+            Status::Suspect => "suspect",
         };
         self.sealed.get_or_create(&Sealed { status }).inc();
+        for entry in &manifest.entities {
+            let Some(drift) = entry.drift else { continue };
+            self.drift.get_or_create(&Drifted { entity: entry.entity.clone() }).inc_by(drift);
+        }
     }
 
     /// The store cut a turn short.

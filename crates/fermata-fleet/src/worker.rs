@@ -243,7 +243,7 @@ impl Worker {
         if !again || entity == SEAL {
             return Ok(Turn::Done);
         }
-        let wish = Wish { only: [entity.clone()].into(), from: manifest.wish.from };
+        let wish = Wish { only: [entity.clone()].into(), from: manifest.wish.from, ..Wish::default() };
         let producer = Producer { engine: engine.clone(), queue: self.queue.clone(), now: self.now };
         match producer.enqueue(tenant, wish).await {
             Ok(enqueued) => {

@@ -44,6 +44,8 @@ pub struct Shown<'a> {
     pub changed: Option<&'a [Timestamp]>,
     /// The day of the first row.
     pub first_day: Option<Date>,
+    /// From when on changes were asked for; from the beginning if not at all.
+    pub since: Option<Timestamp>,
     /// The answer's metadata.
     pub meta: &'a Meta,
     /// The answer's path, which a link must lead to again.
@@ -80,12 +82,18 @@ pub enum Remember {
     Last(u64),
 }
 
-/// The request for a place in a list.
-pub fn request(read: &Read, place: &Place, values: &Values, limit: u64) -> Request {
+/// The request for a place in a list; in one of what changed `since` a moment, if there is one.
+pub fn request(
+    read: &Read,
+    place: &Place,
+    values: &Values,
+    limit: u64,
+    since: Option<&Timestamp>,
+) -> Request {
     let mut request = Request::new(read, values);
     let (offset, since) = match place {
-        Place::Start | Place::Token { .. } => (0, None),
-        Place::Offset { offset, .. } | Place::Days { offset, .. } => (*offset, None),
+        Place::Start | Place::Token { .. } => (0, since),
+        Place::Offset { offset, .. } | Place::Days { offset, .. } => (*offset, since),
         Place::Changes { since, offset } | Place::Closing { since, offset, .. } => (*offset, Some(since)),
     };
     if read.paging == Paging::OffsetInBody {
@@ -320,7 +328,8 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     let changed = shown.changed.ok_or(PagingError::Unordered)?;
     let since = place.map(|(since, _)| since);
     let offset = place.map_or(0, |(_, offset)| offset);
-    let begins_late = since.is_none_or(|since| changed.first().is_none_or(|first| *first >= since));
+    let begins_late =
+        since.or(shown.since).is_none_or(|since| changed.first().is_none_or(|first| *first >= since));
     if !changed.is_sorted() || !begins_late {
         return Err(PagingError::Unordered);
     }
@@ -334,7 +343,7 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
     }
     let Some(last) = changed.last() else {
         shown.check_reach(offset)?;
-        let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+        let since = since.or(shown.since).unwrap_or(Timestamp::UNIX_EPOCH);
         let offset = shown.next_offset(offset, link);
         return Ok(Step::on(Place::Changes { since, offset }, Remember::All));
     };
@@ -352,7 +361,7 @@ fn changes(place: Option<(Timestamp, u64)>, link: Option<u64>, shown: &Shown) ->
         return Ok(Step::on(Place::Changes { since: back, offset: 0 }, remember(again)));
     }
     // Before the first row there is nothing, so the beginning of time does for "no place yet".
-    let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = since.or(shown.since).unwrap_or(Timestamp::UNIX_EPOCH);
     shown.check_reach(offset)?;
     let next = shown.next_offset(offset, link.filter(|link| *link > offset));
     Ok(Step::on(Place::Changes { since, offset: next }, remember(2 * OVERLAP_ROWS)))

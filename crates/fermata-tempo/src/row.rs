@@ -99,6 +99,11 @@ pub fn read(entity: &Entity, line: &str, keys: Option<&mut Keys>) -> Row {
     row
 }
 
+/// The id of the record that an audit event tells of, where it is an integer.
+pub fn told_of(event: &str) -> Option<u64> {
+    scan::member(event, "entityId").and_then(scan::text)?.parse().ok()
+}
+
 /// The value at `path` when its first step is this member.
 fn reach<'a>(path: &str, name: &str, value: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(name)?;

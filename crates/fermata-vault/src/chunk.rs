@@ -2,6 +2,8 @@
 //!
 //! A chunk is a sequence of zstd frames, one for each slice that was added, encrypted as one age file.
 //! Only compressed bytes are kept while it is open, and its hash grows with it.
+//!
+//! A chunk of an index is made alike, and sealed to the workers' key: they compare with it, and it holds no record.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,8 +12,11 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use bytes::Bytes;
 use fermata_core::checkpoint::Open;
-use fermata_core::manifest::Chunk;
+use fermata_core::index::{self, Index};
+use fermata_core::manifest::{Chunk, Entry, LayerKind};
 use fermata_core::names::Tenant;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use zstd::bulk::Compressor;
 use zstd::stream::raw::CParameter;
@@ -28,6 +33,8 @@ const READ_BYTES: usize = 128 * 1024;
 /// The magic number of a zstd frame that decoders skip, the length of what follows, and then as many random bytes.
 const STAMP_MAGIC: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const STAMP_BYTES: u8 = 16;
+/// Chunks of an index that are fetched ahead.
+const GETS_CONCURRENT: usize = 4;
 /// Hexadecimal digits of the hash of the stored bytes.
 const SHA_CHARS: usize = 64;
 
@@ -159,6 +166,7 @@ impl Vault {
     pub async fn close_chunk(
         &self,
         tenant: &Tenant,
+        layer: LayerKind,
         open: &OpenChunk,
         known: &Known,
     ) -> Result<Closing, VaultError> {
@@ -168,11 +176,12 @@ impl Vault {
         if let Some(chunk) = known.0.get(&id).filter(same) {
             return Ok(Closing { chunk: chunk.clone(), stored: false });
         }
-        let stored = match self.data_recipients() {
+        let stored = match (layer, self.data_recipients()) {
+            (LayerKind::Index, _) => seal::seal([self.worker_recipient()], &open.frames),
             // As each encryption is, so that no two runs put the same object: one that a prune deletes is then
             // none that a run has just put.
-            [] => [&stamp()[..], &open.frames].concat(),
-            recipients => seal::seal(recipients, &open.frames),
+            (_, []) => [&stamp()[..], &open.frames].concat(),
+            (_, recipients) => seal::seal(recipients, &open.frames),
         };
         let name = format!("{id}-{}", seal::hex(&seal::sha256(&stored)));
         let chunk = Chunk { name, records, bytes, stored: stored.len() as u64 };
@@ -193,6 +202,38 @@ impl Vault {
         }
     }
 
+    /// What an entity's entry tells later backups of it. Needs the workers' key.
+    pub async fn index(&self, tenant: &Tenant, entry: &Entry) -> Result<Index, VaultError> {
+        self.worker("comparing with an earlier snapshot")?;
+        let keys = entry.index().map(|chunk| (layout::chunk(tenant, &chunk.name), chunk.clone()));
+        let fetched: Vec<_> = stream::iter(keys.collect::<Vec<_>>())
+            .map(|(key, chunk)| async move { Ok((self.door().get(&key).await?, key, chunk)) })
+            .buffered(GETS_CONCURRENT)
+            .try_collect()
+            .await?;
+        let vault = self.clone();
+        // A million records are a tenth of a second's work.
+        let read = tokio::task::spawn_blocking(move || vault.read_index(fetched)).await;
+        read.expect("reading an index does not panic")
+    }
+
+    fn read_index(&self, fetched: Vec<(Bytes, Path, Chunk)>) -> Result<Index, VaultError> {
+        let mut reader = index::Reader::default();
+        for (stored, key, chunk) in fetched {
+            if !is_intact(&chunk.name, &stored) {
+                return Err(VaultError::corrupt(&key, "its bytes do not hash to its name"));
+            }
+            let corrupt = |why: String| VaultError::corrupt(&key, why);
+            let mut lines = Vec::with_capacity(usize::try_from(chunk.bytes).unwrap_or_default());
+            let mut decoded = self
+                .decode(LayerKind::Index, stored, chunk.bytes)
+                .map_err(|error| corrupt(error.to_string()))?;
+            decoded.read_to_end(&mut lines).map_err(|error| corrupt(error.to_string()))?;
+            reader.read(&lines).map_err(|error| corrupt(error.to_string()))?;
+        }
+        Ok(reader.finish())
+    }
+
     /// A reader of the records of a chunk, whose stored bytes it fetched and checked against its name.
     pub async fn chunk_reader(&self, tenant: &Tenant, chunk: &Chunk) -> Result<ChunkReader, VaultError> {
         self.data()?;
@@ -201,13 +242,15 @@ impl Vault {
         if !is_intact(&chunk.name, &stored) {
             return Err(VaultError::corrupt(&key, "its bytes do not hash to its name"));
         }
-        self.decode(stored, chunk.bytes).map_err(|error| VaultError::corrupt(&key, error.to_string()))
+        self.decode(LayerKind::Sweep, stored, chunk.bytes)
+            .map_err(|error| VaultError::corrupt(&key, error.to_string()))
     }
 
     /// A reader of stored bytes, which ends one byte after what they are said to hold.
-    pub(crate) fn decode(&self, stored: Bytes, says: u64) -> io::Result<ChunkReader> {
+    pub(crate) fn decode(&self, layer: LayerKind, stored: Bytes, says: u64) -> io::Result<ChunkReader> {
         let stored = Cursor::new(stored);
-        let plain: Box<dyn Read + Send> = if self.data_recipients().is_empty() {
+        let is_plain = layer != LayerKind::Index && self.data_recipients().is_empty();
+        let plain: Box<dyn Read + Send> = if is_plain {
             Box::new(decoder(stored, says)?)
         } else {
             let frames = seal::unseal_reader(self.identities(), stored).map_err(io::Error::other)?;

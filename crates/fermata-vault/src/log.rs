@@ -14,11 +14,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use fermata_core::FORMAT;
-use fermata_core::catalogue::{self, Key};
+use fermata_core::catalogue::{self, Key, Way};
 use fermata_core::chain::{self, EventName, Link};
 use fermata_core::checkpoint::body::{Body, Keys};
 use fermata_core::checkpoint::{
-    Closed, Event, Head, IllegalEvent, Next, Note, Open, State, Tally, holds_all, slot,
+    Closed, Event, Head, IllegalEvent, LAYERS, Next, Note, Open, PerLayer, State, Tally, holds_all, slot,
 };
 use fermata_core::manifest::LayerKind;
 use fermata_core::names::{RunId, Tenant};
@@ -42,8 +42,6 @@ const GETS_CONCURRENT: usize = 16;
 /// Events that are left out before the log is given up. Each costs a replay from where it forked off.
 const LEFT_OUT_MAX: usize = 256;
 
-const LAYERS: [LayerKind; 2] = [LayerKind::Sweep, LayerKind::Changes];
-
 /// The log of one job, replayed.
 pub struct Log {
     vault: Vault,
@@ -52,7 +50,7 @@ pub struct Log {
     /// Whether other entities are asked by the ids of this one's records.
     gives_ids: bool,
     replay: Replay,
-    open: [OpenChunk; 2],
+    open: PerLayer<OpenChunk>,
     closed: Vec<Closed>,
     left_out: Vec<String>,
 }
@@ -62,6 +60,8 @@ pub struct Log {
 pub struct Step {
     /// By the worker's clock; for people.
     pub at: Timestamp,
+    /// In which way the entity is read. In another than before the job begins anew: what was read does not count.
+    pub way: Way,
     /// Where to go on.
     pub next: Next,
     /// What was odd or refused.
@@ -70,6 +70,8 @@ pub struct Step {
     pub tally: Tally,
     /// Ids that the page added. Of a step that ends the job, those of before are [added](Log::append).
     pub ids: RoaringTreemap,
+    /// Ids of records that the page told to be deleted.
+    pub gone: RoaringTreemap,
     /// Marks that the page added.
     pub marks: Vec<u64>,
     /// Whether all earlier marks can be forgotten.
@@ -80,9 +82,19 @@ pub struct Step {
 
 impl Step {
     /// A step that found nothing besides its records.
-    pub fn new(at: Timestamp, next: Next, tally: Tally) -> Self {
-        let (notes, marks, fresh) = (Vec::new(), Vec::new(), false);
-        Self { at, next, notes, tally, ids: RoaringTreemap::new(), marks, fresh, keys: Keys::new() }
+    pub fn new(at: Timestamp, way: Way, next: Next, tally: Tally) -> Self {
+        Self {
+            at,
+            way,
+            next,
+            notes: Vec::new(),
+            tally,
+            ids: RoaringTreemap::new(),
+            gone: RoaringTreemap::new(),
+            marks: Vec::new(),
+            fresh: false,
+            keys: Keys::new(),
+        }
     }
 }
 
@@ -94,7 +106,7 @@ struct Replay {
     seen: Seen,
     keys: Keys,
     /// Compressed records in no closed chunk, per layer, with the event that brought them.
-    frames: [Vec<(EventName, Open, Vec<u8>)>; 2],
+    frames: PerLayer<Vec<(EventName, Open, Vec<u8>)>>,
 }
 
 /// Why an event does not count.
@@ -166,6 +178,11 @@ impl Log {
         &mut self.open[slot(layer)]
     }
 
+    /// Bytes in the open chunk of each layer.
+    pub fn open_bytes(&self) -> PerLayer<u64> {
+        self.open.each_ref().map(OpenChunk::bytes)
+    }
+
     /// Closes a layer's chunk, stores it, and opens the next; nothing when it is empty.
     ///
     /// The next [`append`](Self::append) names it. After an error nothing has changed.
@@ -178,13 +195,13 @@ impl Log {
         if open.is_empty() {
             return Ok(None);
         }
-        let closing = self.vault.close_chunk(&self.tenant, open, known).await?;
+        let closing = self.vault.close_chunk(&self.tenant, layer, open, known).await?;
         *open = OpenChunk::default();
         self.closed.push(Closed { layer, chunk: closing.chunk.clone() });
         Ok(Some(closing))
     }
 
-    /// Closes the chunks of both layers, as is to be done before the step that ends the job: records that are
+    /// Closes the chunks of all layers, as is to be done before the step that ends the job: records that are
     /// in no closed chunk are in no snapshot.
     pub async fn close_chunks(&mut self, known: &Known) -> Result<(), VaultError> {
         for layer in LAYERS {
@@ -196,9 +213,14 @@ impl Log {
     /// Appends an event: the step, the chunks that closed since the one before, and the records that
     /// were added since and are in none of them. An event that ends the job repeats what others are asked by.
     ///
-    /// After an error nothing has changed here, and the event may or may not be stored: the same step
+    /// After an error nothing has changed here (unless the job was to begin anew, which it then still is), and the event may or may not be stored: the same step
     /// may be appended again, or the log dropped and opened anew.
     pub async fn append(&mut self, step: Step) -> Result<(), VaultError> {
+        if self.state().events > 0 && step.way != self.state().way {
+            self.open = PerLayer::default();
+            self.closed.clear();
+            self.replay.forget();
+        }
         let (mut event, mut body) = self.event(step);
         let state = self.replay.state.clone().next(&event).map_err(VaultError::Illegal)?;
         // What a resume would find open must be what is open here.
@@ -222,12 +244,13 @@ impl Log {
     }
 
     fn event(&self, step: Step) -> (Event, Body) {
-        let Step { at, next, notes, tally, ids, marks, fresh, keys } = step;
+        let Step { at, way, next, notes, tally, ids, gone, marks, fresh, keys } = step;
         let unlogged = self.open.each_ref().map(OpenChunk::unlogged);
         let event = Event {
             schema: FORMAT,
             seq: self.replay.state.events,
             at,
+            way,
             next,
             closed: self.closed.clone(),
             open: unlogged.map(|(open, _)| open),
@@ -236,7 +259,7 @@ impl Log {
             so_far: None,
         };
         let frames = unlogged.map(|(_, frames)| frames.to_vec());
-        (event, Body { ids, marks, fresh, keys, frames })
+        (event, Body { ids, gone, marks, fresh, keys, frames })
     }
 
     /// Adds to a body what the events before it brought: all that a resume needs, or, of a job that has `ended`,
@@ -250,6 +273,7 @@ impl Log {
             body.ids |= seen.ids();
         }
         if !ended {
+            body.gone |= seen.gone();
             if !body.fresh {
                 body.marks.extend(seen.marks());
             }
@@ -288,6 +312,7 @@ impl Replay {
                 }
             };
             let begins = self.chain.len() < begin;
+            let anew = event.begins_anew(&self.state);
             let next = match begins.then(|| State::at(&event)) {
                 None => std::mem::take(&mut self.state).next(&event),
                 Some(Some(state)) if event.seq == name.seq => state,
@@ -308,6 +333,10 @@ impl Replay {
                 self.frames = Default::default();
             }
             self.chain.push(name);
+            if anew {
+                self.forget();
+                self.frames = PerLayer::default();
+            }
             self.keep_frames(name, &event, &body);
             self.learn(body);
         }
@@ -327,16 +356,23 @@ impl Replay {
         }
     }
 
+    /// Forgets what was read before the job began anew.
+    fn forget(&mut self) {
+        self.seen = Seen::default();
+        self.keys = Keys::new();
+    }
+
     fn learn(&mut self, body: Body) {
         self.seen.add(&body.ids, &body.marks, body.fresh);
+        self.seen.add_gone(&body.gone);
         for (key, found) in body.keys {
             self.keys.entry(key).or_default().extend(found);
         }
     }
 
     /// The open chunks that the frames add up to.
-    fn rebuild(&mut self) -> Result<[OpenChunk; 2], LeftOut> {
-        let mut open = <[OpenChunk; 2]>::default();
+    fn rebuild(&mut self) -> Result<PerLayer<OpenChunk>, LeftOut> {
+        let mut open = PerLayer::<OpenChunk>::default();
         for (chunk, frames) in open.iter_mut().zip(&self.frames) {
             for (event, says, frame) in frames {
                 chunk.restore(frame, *says).map_err(|why| LeftOut { event: *event, why: why.to_owned() })?;

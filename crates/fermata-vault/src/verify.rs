@@ -10,7 +10,7 @@ mod structure;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use fermata_core::manifest::{Chunk, Manifest};
+use fermata_core::manifest::{Chunk, LayerKind, Manifest};
 use fermata_core::names::{RunId, Tenant};
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -132,13 +132,13 @@ impl Vault {
         let wanted: BTreeSet<&str> =
             manifest.chunks().filter_map(|chunk| name_parts(&chunk.name)).map(|(id, _)| id).collect();
         let stored = self.stored(&manifest.tenant, |id| wanted.contains(id)).await?;
-        let named: Vec<(&str, &Chunk)> = named(manifest).collect();
+        let named: Vec<(&str, LayerKind, &Chunk)> = named(manifest).collect();
         let mut readable = Vec::new();
-        for (entity, chunk) in &named {
+        for (entity, layer, chunk) in &named {
             match stored.flaw(chunk) {
-                None => readable.push((*entity, *chunk)),
+                None => readable.push((*entity, *layer, *chunk)),
                 // A chunk of another size is read all the same: its flaw is named below, with what it still gives.
-                Some(Flaw::Size { .. }) if data => readable.push((*entity, *chunk)),
+                Some(Flaw::Size { .. }) if data => readable.push((*entity, *layer, *chunk)),
                 Some(flaw) => problems.push(flawed(manifest, entity, chunk, flaw, twin(&stored, chunk))),
             }
         }
@@ -151,8 +151,12 @@ impl Vault {
             data,
             ids: data && self.can_work(),
             chunks: named.len() as u64,
-            records: named.iter().map(|(_, chunk)| chunk.records).sum(),
-            bytes: named.iter().map(|(_, chunk)| chunk.stored).sum(),
+            records: named
+                .iter()
+                .filter(|(_, layer, _)| *layer != LayerKind::Index)
+                .map(|(.., chunk)| chunk.records)
+                .sum(),
+            bytes: named.iter().map(|(.., chunk)| chunk.stored).sum(),
             problems,
         })
     }
@@ -161,15 +165,15 @@ impl Vault {
         &self,
         manifest: &Manifest,
         stored: &Stored,
-        chunks: Vec<(&str, &Chunk)>,
+        chunks: Vec<(&str, LayerKind, &Chunk)>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Vec<Problem>, VaultError> {
         let mut problems = Vec::new();
         let mut done = Progress { chunks: 0, chunks_total: chunks.len() as u64, bytes: 0 };
         // By place and in order: a closure over borrowed chunks would keep the future on this thread.
-        let checks = (0..chunks.len()).map(|at| self.check(&manifest.tenant, chunks[at].1));
+        let checks = (0..chunks.len()).map(|at| self.check(&manifest.tenant, chunks[at].1, chunks[at].2));
         let mut checks = stream::iter(checks).buffered(CHECKS_CONCURRENT).zip(stream::iter(&chunks));
-        while let Some((checked, (entity, chunk))) = checks.next().await {
+        while let Some((checked, (entity, _, chunk))) = checks.next().await {
             let (flaws, salvage) = checked?;
             let salvage = twin(stored, chunk).or(salvage);
             let named = flaws.into_iter().map(|flaw| flawed(manifest, entity, chunk, flaw, salvage.clone()));
@@ -182,19 +186,26 @@ impl Vault {
     }
 
     /// Reads one chunk; its flaws, and what can be had of it if there are any.
-    async fn check(&self, tenant: &Tenant, chunk: &Chunk) -> Result<(Vec<Flaw>, Option<String>), VaultError> {
+    async fn check(
+        &self,
+        tenant: &Tenant,
+        layer: LayerKind,
+        chunk: &Chunk,
+    ) -> Result<(Vec<Flaw>, Option<String>), VaultError> {
         let key = layout::chunk(tenant, &chunk.name);
         let Some(stored) = self.door().find(&key).await? else { return Ok((vec![Flaw::Missing], None)) };
         let (vault, chunk) = (self.clone(), chunk.clone());
-        let checked = tokio::task::spawn_blocking(move || vault.check_bytes(stored, &chunk)).await;
+        let checked = tokio::task::spawn_blocking(move || vault.check_bytes(layer, stored, &chunk)).await;
         Ok(checked.expect("a check does not panic"))
     }
 }
 
-fn named(manifest: &Manifest) -> impl Iterator<Item = (&str, &Chunk)> {
+fn named(manifest: &Manifest) -> impl Iterator<Item = (&str, LayerKind, &Chunk)> {
     let layers =
         manifest.entities.iter().flat_map(|entry| entry.layers.iter().map(move |layer| (entry, layer)));
-    layers.flat_map(|(entry, layer)| layer.chunks.iter().map(|chunk| (entry.entity.as_str(), chunk)))
+    layers.flat_map(|(entry, layer)| {
+        layer.chunks.iter().map(|chunk| (entry.entity.as_str(), layer.kind, chunk))
+    })
 }
 
 /// Another object with the same records, as another worker or an earlier run stored them.

@@ -182,5 +182,5 @@ pub(crate) fn myself(args: &[&str]) -> Result<Command> {
 }
 
 fn wish(only: &[&str]) -> Wish {
-    Wish { only: only.iter().map(|entity| (*entity).to_owned()).collect(), from: None }
+    Wish { only: only.iter().map(|entity| (*entity).to_owned()).collect(), ..Wish::default() }
 }

@@ -54,7 +54,8 @@ fn rows_are_small_enough_for_their_readers() {
 
 #[test]
 fn bodies_are_json_and_posts_have_one() {
-    let reads = ENTITIES.iter().flat_map(|entity| entity.reads(false).iter().chain(entity.reads(true)));
+    let reads =
+        ENTITIES.iter().flat_map(|entity| entity.reads(Way::Delta).chain(entity.reads(Way::Fallback)));
     for read in reads {
         assert_eq!(read.method == Method::Post, read.body.is_some(), "{}", read.path);
         if let Some(body) = read.body {

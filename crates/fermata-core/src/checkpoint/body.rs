@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use roaring::RoaringTreemap;
 use serde::{Deserialize, Serialize};
 
+use super::PerLayer;
 use crate::catalogue::Key;
 
 /// Keys by their kind.
@@ -21,14 +22,16 @@ pub type Keys = BTreeMap<Key, BTreeSet<String>>;
 pub struct Body {
     /// Ids that the page added; at the end all of the job's, if other entities are asked by them.
     pub ids: RoaringTreemap,
+    /// Ids of records that the page told to be deleted.
+    pub gone: RoaringTreemap,
     /// Marks that the page added.
     pub marks: Vec<u64>,
     /// Whether all earlier marks are forgotten.
     pub fresh: bool,
     /// Keys that the page added; at the end all of the job's.
     pub keys: Keys,
-    /// Compressed records in no closed chunk, per layer (sweep, changes).
-    pub frames: [Vec<u8>; 2],
+    /// Compressed records in no closed chunk, per layer.
+    pub frames: PerLayer<Vec<u8>>,
 }
 
 /// A body that cannot be read.
@@ -51,8 +54,9 @@ struct Head {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     keys: Keys,
     ids: usize,
+    gone: usize,
     marks: usize,
-    frames: [usize; 2],
+    frames: PerLayer<usize>,
 }
 
 impl Body {
@@ -62,16 +66,18 @@ impl Body {
             fresh: self.fresh,
             keys: self.keys.clone(),
             ids: self.ids.serialized_size(),
+            gone: self.gone.serialized_size(),
             marks: self.marks.len(),
-            frames: [self.frames[0].len(), self.frames[1].len()],
+            frames: self.frames.each_ref().map(Vec::len),
         };
         let mut bytes = serde_json::to_vec(&head).expect("a head has only text keys");
         bytes.push(b'\n');
-        bytes.reserve(head.ids + head.marks * 8 + head.frames[0] + head.frames[1]);
-        self.ids.serialize_into(&mut bytes).expect("a Vec takes every write");
+        bytes.reserve(head.ids + head.gone + head.marks * 8 + head.frames.iter().sum::<usize>());
+        for ids in [&self.ids, &self.gone] {
+            ids.serialize_into(&mut bytes).expect("a Vec takes every write");
+        }
         bytes.extend(self.marks.iter().flat_map(|mark| mark.to_le_bytes()));
-        bytes.extend(&self.frames[0]);
-        bytes.extend(&self.frames[1]);
+        self.frames.iter().for_each(|frames| bytes.extend(frames));
         bytes
     }
 
@@ -86,12 +92,16 @@ impl Body {
             Ok::<_, BodyError>(part)
         };
         let ids = RoaringTreemap::deserialize_from(take(head.ids)?).map_err(BodyError::Ids)?;
+        let gone = RoaringTreemap::deserialize_from(take(head.gone)?).map_err(BodyError::Ids)?;
         let marks = take(head.marks.checked_mul(8).ok_or(BodyError::Length)?)?;
         let (marks, _) = marks.as_chunks::<8>();
         let marks = marks.iter().map(|mark| u64::from_le_bytes(*mark)).collect();
-        let frames = [take(head.frames[0])?.to_vec(), take(head.frames[1])?.to_vec()];
+        let mut frames = PerLayer::<Vec<u8>>::default();
+        for (frames, length) in frames.iter_mut().zip(head.frames) {
+            *frames = take(length)?.to_vec();
+        }
         if rest.is_empty() {
-            Ok(Self { ids, marks, fresh: head.fresh, keys: head.keys, frames })
+            Ok(Self { ids, gone, marks, fresh: head.fresh, keys: head.keys, frames })
         } else {
             Err(BodyError::Length)
         }

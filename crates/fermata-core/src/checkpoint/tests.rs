@@ -13,14 +13,15 @@ fn event(seq: u32, next: Next, open: u64, closed: Option<u64>, tally: u64) -> Ev
         schema: crate::FORMAT,
         seq,
         at: Timestamp::UNIX_EPOCH,
+        way: Way::Delta,
         next,
         closed: closed
             .map(|records| Closed { layer: LayerKind::Sweep, chunk: chunk(records) })
             .into_iter()
             .collect(),
-        open: [Open { records: open, bytes: open * 10 }, Open::default()],
+        open: [Open { records: open, bytes: open * 10 }, Open::default(), Open::default(), Open::default()],
         notes: Vec::new(),
-        tally: Tally { records: tally, ..Tally::default() },
+        tally: Tally { records: tally, kept: [tally, 0, 0, 0], ..Tally::default() },
         so_far: None,
     }
 }
@@ -62,9 +63,21 @@ fn a_cursor_reads_as_json() {
     let text = serde_json::to_string(&Next::Page(cursor.clone())).unwrap();
     assert_eq!(
         text,
-        r#"{"page":{"fallback":false,"read":0,"place":{"at":"changes","since":"2026-03-01T02:00:00Z","offset":0}}}"#
+        r#"{"page":{"read":0,"place":{"at":"changes","since":"2026-03-01T02:00:00Z","offset":0}}}"#
     );
     assert_eq!(serde_json::from_str::<Next>(&text).unwrap(), Next::Page(cursor));
+}
+
+#[test]
+fn a_job_that_begins_anew_has_only_its_costs_left() {
+    let first = event(0, page(), 5, Some(3), 8);
+    let state = State::default().next(&first).unwrap();
+    let anew = Event { way: Way::Sweep, ..event(1, Next::Page(Cursor::default()), 0, None, 0) };
+    let state = state.next(&anew).unwrap();
+    assert_eq!((state.closed[0].len(), state.open[0]), (0, Open::default()));
+    assert!(state.next(&Event { way: Way::Sweep, ..event(2, page(), 2, None, 2) }).is_ok());
+    let tally = Tally { requests: 3, records: 8, kept: [8, 0, 0, 0], ..Tally::default() };
+    assert_eq!(tally.anew(), Tally { requests: 3, ..Tally::default() });
 }
 
 proptest! {
@@ -92,7 +105,7 @@ proptest! {
         let begun = State::at(&serde_json::from_str(&text).unwrap()).unwrap();
         prop_assert_eq!(begun.as_ref().map(|begun| &begun.closed), Ok(&state.closed));
         prop_assert_eq!(begun.and_then(|state| tail.iter().try_fold(state, State::next)), whole);
-        let bad = Event { tally: Tally { records: full.tally.records + 1, ..full.tally }, ..full };
+        let bad = Event { tally: Tally { kept: [full.tally.kept[0] + 1, 0, 0, 0], ..full.tally }, ..full };
         prop_assert_eq!(State::at(&bad), Some(Err(IllegalEvent::Count(bad.seq))));
     }
 
@@ -102,9 +115,10 @@ proptest! {
         frame in prop::collection::vec(any::<u8>(), 0..100), fresh: bool, cut in 1_usize..40,
     ) {
         let body = Body {
+            gone: ids.iter().copied().filter(|id| id % 3 == 0).collect(),
             ids: ids.into_iter().collect::<RoaringTreemap>(), marks, fresh,
             keys: [(Key::User, BTreeSet::from(["5b10:é".to_owned()]))].into(),
-            frames: [frame, b"x".to_vec()],
+            frames: [frame, Vec::new(), b"x".to_vec(), b"y".to_vec()],
         };
         let bytes = body.encode();
         prop_assert_eq!(&Body::decode(&bytes).unwrap(), &body);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use fermata_core::FORMAT;
 use fermata_core::manifest::{Chunk, Layer, LayerKind, Status};
 use fermata_core::names::{RunId, Tenant};
-use fermata_core::plan::Mode;
 use fermata_vault::{Identity, InitOptions, Known, OpenChunk};
 use jiff::Timestamp;
 use object_store::memory::InMemory;
@@ -64,30 +63,22 @@ impl Room {
     async fn chunk(&self, records: &[&str]) -> Chunk {
         let mut open = OpenChunk::default();
         open.add(format!("{}\n", records.join("\n")).as_bytes());
-        self.vault.close_chunk(&tenant(), &open, &Known::default()).await.unwrap().chunk
+        self.vault.close_chunk(&tenant(), LayerKind::Sweep, &open, &Known::default()).await.unwrap().chunk
     }
 
     /// Adds an entity; each layer is a chunk.
     async fn add(&mut self, entity: &str, status: EntryStatus, layers: &[(LayerKind, &[&str])]) {
         let mut stored = Vec::new();
         for (kind, records) in layers {
-            stored.push(Layer { kind: *kind, chunks: vec![self.chunk(records).await] });
+            stored.push(Layer { kind: *kind, added: 0, deleted: 0, chunks: vec![self.chunk(records).await] });
         }
         let records = stored.iter().flat_map(|layer| &layer.chunks).map(|chunk| chunk.records).sum();
         self.manifest.entities.push(Entry {
-            entity: entity.to_owned(),
             status,
-            mode: Mode::Sweep,
             records,
-            reason: None,
-            warnings: Vec::new(),
-            days: None,
-            watermark: None,
             layers: stored,
             requests: 1,
-            throttled: 0,
-            retries: 0,
-            bytes: 0,
+            ..Entry::new(entity)
         });
     }
 

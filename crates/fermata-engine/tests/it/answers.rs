@@ -232,9 +232,9 @@ async fn a_family_that_is_denied_is_a_gap_with_its_grant() {
         (Family::Financial, &["projects", "portfolios", "global-rates"], "Financial Manager"),
     ];
     for status in [403, 404] {
-        let quirks = Quirks { denied_status: status, ..Quirks::default() };
-        let site = Site::start(Sim::builder().seed(5).worklogs(60).quirks(quirks)).await;
         for (family, entities, grant) in cases {
+            let quirks = Quirks { denied_status: status, ..Quirks::default() };
+            let site = Site::start(Sim::builder().seed(5).worklogs(60).quirks(quirks)).await;
             site.sim.restrict_token(TokenSpec { deny: [*family].into(), ..TokenSpec::full(1) });
             let manifest = site.sealed(&site.backup().await.unwrap()).await;
             assert_eq!(manifest.status, Status::Partial, "{family:?}");

@@ -77,7 +77,9 @@ async fn resume_and_compare(site: &Site, expect: &Expect, why: &str) {
     // was asked again is another run.
     let runs = u64::try_from(manifests.len()).unwrap();
     for (path, times) in site.requests() {
-        let once = expect.requests[&path];
+        // The run after a sealed one asks what was deleted since, too: of worklogs and of plans.
+        let feeds = if path.contains("/papertrail/") { 2 * (runs - 1) } else { 0 };
+        let once = expect.requests.get(&path).copied().unwrap_or_default() + feeds;
         assert!(times <= runs * once + 1, "{why}: {path} asked {times} times, not {once} and one more");
     }
     let left: Vec<_> = site.objects().await.into_keys().filter(|key| key.contains("/runs/")).collect();

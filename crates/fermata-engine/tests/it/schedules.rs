@@ -121,20 +121,20 @@ async fn schedules(part: u64) {
 
 #[tokio::test]
 async fn whatever_happens_a_healthy_process_makes_a_whole_snapshot_1() {
-    schedules(0).await;
+    Box::pin(schedules(0)).await;
 }
 
 #[tokio::test]
 async fn whatever_happens_a_healthy_process_makes_a_whole_snapshot_2() {
-    schedules(1).await;
+    Box::pin(schedules(1)).await;
 }
 
 #[tokio::test]
 async fn whatever_happens_a_healthy_process_makes_a_whole_snapshot_3() {
-    schedules(2).await;
+    Box::pin(schedules(2)).await;
 }
 
 #[tokio::test]
 async fn whatever_happens_a_healthy_process_makes_a_whole_snapshot_4() {
-    schedules(3).await;
+    Box::pin(schedules(3)).await;
 }

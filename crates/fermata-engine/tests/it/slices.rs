@@ -105,12 +105,20 @@ fn sealed(seal: SealRun) -> Manifest {
     }
 }
 
-/// Checks that two manifests differ in their times alone.
+/// Checks that two manifests differ in their times alone, and in how their chunks were sealed.
 fn assert_same(one: &Manifest, other: &Manifest) {
+    let timeless = |entry: &Entry| {
+        let mut entry = Entry { watermark: None, swept: None, ..entry.clone() };
+        for chunk in entry.layers.iter_mut().flat_map(|layer| &mut layer.chunks) {
+            chunk.name.truncate(32);
+            chunk.stored = 0;
+        }
+        entry
+    };
     assert_eq!(one.status, other.status);
     for (one, other) in one.entities.iter().zip(&other.entities) {
         assert_eq!(one.watermark.is_some(), other.watermark.is_some());
-        assert_eq!(&Entry { watermark: one.watermark, ..other.clone() }, one);
+        assert_eq!(timeless(one), timeless(other));
     }
 }
 
@@ -122,6 +130,9 @@ async fn a_run_in_slices_is_the_run_of_one_process() {
     assert!(slices["worklogs"] > 2 && slices["accounts"] > 1, "{slices:?}");
     let in_slices = sealed(seal(&site, &plan, &[]).await);
     let requests = site.requests();
+    // Without it, so that the next run does not build on it.
+    let key = format!("tenants/{}/snapshots/{}.json", site.tenant, in_slices.run);
+    object_store::ObjectStoreExt::delete(&**site.store.inner(), &key.into()).await.unwrap();
     site.sim.reset_ledger();
     site.backup().await.unwrap();
     let at_once = site.latest().await;

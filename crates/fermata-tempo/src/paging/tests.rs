@@ -22,6 +22,7 @@ fn meta(next: Option<&str>, limit: Option<u64>) -> Meta {
 
 fn shown(rows: u64, meta: &Meta) -> Shown<'_> {
     Shown {
+        since: None,
         rows,
         news: rows,
         first_known: true,
@@ -56,7 +57,7 @@ fn a_list_that_should_come_whole_and_does_not_is_read_on() {
     let more = meta(Some("https://api.tempo.io/4/roles?offset=50"), None);
     let shown = Shown { path: "/4/roles", limit: 1, ..shown(50, &more) };
     assert_eq!(step("roles", &Place::Start, &shown), Ok(Some(offset(49, 0, true))));
-    let request = request(read("roles"), &offset(49, 0, true), &Values::default(), 0);
+    let request = request(read("roles"), &offset(49, 0, true), &Values::default(), 0, None);
     assert_eq!(request.query, [("offset".to_owned(), "49".to_owned())]);
 }
 
@@ -239,7 +240,7 @@ fn worklogs_out_of_order_are_not_read_on() {
 }
 
 fn days_after(place: &Place, rows: u64) -> Place {
-    let read = &entity("worklogs").unwrap().reads(true)[0];
+    let read = &entity("worklogs").unwrap().fallback.unwrap().reads[0];
     let meta = Meta::default();
     let shown =
         Shown { first_day: Some("2020-05-01".parse().unwrap()), path: "/4/worklogs", ..shown(rows, &meta) };
@@ -287,7 +288,7 @@ fn windows_of_days_fit_a_page() {
 #[test]
 fn requests_say_where_in_the_list() {
     let ask = |name: &str, place: &Place| {
-        let request = request(read(name), place, &Values::default(), 100);
+        let request = request(read(name), place, &Values::default(), 100, None);
         let query: Vec<_> = request.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         (query.join("&"), request.body.map(|body| body.to_string()).unwrap_or_default())
     };

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use fermata_core::FORMAT;
 use fermata_core::manifest::{Chunk, Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
-use fermata_core::plan::Mode;
 
 use super::{Flaw, Problem};
 use crate::layout;
@@ -23,7 +22,15 @@ pub(super) fn structure(manifest: &Manifest) -> Vec<Problem> {
         problems.push(problem(None, Flaw::Manifest("the manifest has another format")));
     }
     let gaps = manifest.entities.iter().any(|entry| entry.status.is_gap());
-    if gaps != (manifest.status == Status::Partial) {
+    let suspect = manifest.entities.iter().any(|entry| entry.suspect.is_some());
+    let expect = if suspect {
+        Status::Suspect
+    } else if gaps {
+        Status::Partial
+    } else {
+        Status::Complete
+    };
+    if manifest.status != expect {
         problems
             .push(problem(None, Flaw::Manifest("the snapshot's status does not agree with its entities'")));
     }
@@ -46,27 +53,31 @@ fn entry_flaws(entry: &Entry) -> Vec<Flaw> {
     if entry.status.is_gap() && entry.reason.is_none() {
         flaws.push(Flaw::Manifest("the entity has a gap without a reason"));
     }
-    let kinds: Vec<LayerKind> = entry.layers.iter().map(|layer| layer.kind).collect();
-    if kinds.windows(2).any(|pair| pair == [LayerKind::Changes, LayerKind::Sweep]) {
-        flaws.push(Flaw::Manifest("the entity has a sweep after changes"));
+    let of_kind = |kind| entry.layers.iter().filter(move |layer| layer.kind == kind).count();
+    if of_kind(LayerKind::Sweep) > 1 || entry.views().skip(1).any(|layer| layer.kind == LayerKind::Sweep) {
+        flaws.push(Flaw::Manifest("the entity has a sweep after other layers"));
     }
-    let layers = |kind: Option<LayerKind>, of: fn(&Chunk) -> u64| -> u64 {
-        let layers = entry.layers.iter().filter(|layer| kind.is_none_or(|kind| layer.kind == kind));
-        layers.flat_map(|layer: &Layer| &layer.chunks).map(of).sum()
-    };
-    if entry.mode == Mode::Sweep {
-        // Changes of a sweep are newer forms of its own rows, so the view has as many rows as the sweep.
-        let counts = [
-            ("records", layers(Some(LayerKind::Sweep), |chunk| chunk.records), entry.records),
-            ("bytes", layers(None, |chunk| chunk.bytes), entry.bytes),
-        ];
-        let wrong = counts.into_iter().filter(|(_, found, named)| found != named);
-        flaws.extend(wrong.map(|(of, found, named)| Flaw::Count { of, found, named }));
-    } else {
-        let found = layers(None, |chunk| chunk.records);
-        if entry.records > found {
-            flaws.push(Flaw::Count { of: "records", found, named: entry.records });
+    if of_kind(LayerKind::Index) > 1 {
+        flaws.push(Flaw::Manifest("the entity has two indexes"));
+    }
+    let sum = |layer: &Layer, of: fn(&Chunk) -> u64| -> u64 { layer.chunks.iter().map(of).sum() };
+    let impossible = |layer: &Layer| {
+        let records = sum(layer, |chunk| chunk.records);
+        match layer.kind {
+            LayerKind::Sweep => layer.added != records || layer.deleted > 0,
+            LayerKind::Deletions => layer.deleted != records || layer.added > 0,
+            LayerKind::Changes => layer.added > records || layer.deleted > 0,
+            LayerKind::Index => layer.added + layer.deleted > 0,
         }
+    };
+    if entry.layers.iter().any(impossible) {
+        flaws.push(Flaw::Manifest("a layer's counts do not agree with its chunks"));
     }
+    let added: u64 = entry.layers.iter().map(|layer| layer.added).sum();
+    let deleted: u64 = entry.layers.iter().map(|layer| layer.deleted).sum();
+    let bytes = entry.views().map(|layer| sum(layer, |chunk| chunk.bytes)).sum();
+    let counts = [("records", added.saturating_sub(deleted), entry.records), ("bytes", bytes, entry.bytes)];
+    let wrong = counts.into_iter().filter(|(_, found, named)| found != named);
+    flaws.extend(wrong.map(|(of, found, named)| Flaw::Count { of, found, named }));
     flaws
 }

@@ -167,12 +167,14 @@ async fn with_chunk(lines: &str, change: impl Fn(&mut Chunk)) -> Vec<Flaw> {
     let mut snapshot = Snapshot::new().await;
     let mut open = OpenChunk::default();
     open.add(lines.as_bytes());
-    let closing = snapshot.room.vault.close_chunk(&acme(), &open, &Known::default()).await.unwrap();
+    let closing =
+        snapshot.room.vault.close_chunk(&acme(), LayerKind::Sweep, &open, &Known::default()).await.unwrap();
     let entry = &mut snapshot.manifest.entities[0];
     let chunk = &mut entry.layers[0].chunks[0];
     *chunk = closing.chunk;
     change(chunk);
     entry.records = entry.layers[0].chunks.iter().map(|chunk| chunk.records).sum();
+    entry.layers[0].added = entry.records;
     entry.bytes = entry.layers[0].chunks.iter().map(|chunk| chunk.bytes).sum();
     snapshot.flaws_of(0, true).await
 }
@@ -207,7 +209,20 @@ async fn a_manifest_that_contradicts_itself_is_found() {
         assert!(found.iter().any(|what| what == expect), "{expect}: {found:?}");
     };
     check(|m| m.entities[0].records += 1, "22 records were found, not 23").await;
-    check(|m| m.entities[0].layers[0].chunks.truncate(2), "13 records were found, not 22").await;
+    check(|m| m.entities[0].layers[0].added -= 1, "21 records were found, not 22").await;
+    let layer = "a layer's counts do not agree with its chunks";
+    check(|m| m.entities[0].layers[0].chunks.truncate(2), layer).await;
+    for kind in [LayerKind::Deletions, LayerKind::Index] {
+        let mut snapshot = Snapshot::new().await;
+        snapshot.manifest.entities[0].layers[0].kind = kind;
+        let report = snapshot.verify(false).await;
+        assert!(report.problems.iter().any(|problem| problem.what.to_string() == layer), "{report:?}");
+    }
+    check(
+        |m| m.entities[0].suspect = Some(String::new()),
+        "the snapshot's status does not agree with its entities'",
+    )
+    .await;
     check(|m| m.entities[0].bytes = 1, "1486 bytes were found, not 1").await;
     check(|m| m.entities.push(m.entities[0].clone()), "the entity is listed twice").await;
     check(|m| m.schema = 2, "the manifest has another format").await;
@@ -222,7 +237,7 @@ async fn a_manifest_that_contradicts_itself_is_found() {
             changes.kind = LayerKind::Changes;
             m.entities[0].layers.insert(0, changes);
         },
-        "the entity has a sweep after changes",
+        "the entity has a sweep after other layers",
     )
     .await;
 }

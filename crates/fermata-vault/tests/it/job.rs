@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fermata_core::catalogue::Way;
 use fermata_core::checkpoint::{Cursor, Next, Outcome, Place, Tally, slot};
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
-use fermata_core::plan::{Mode, Plan, Wish, plan};
+use fermata_core::plan::{Plan, Wish, plan};
 use fermata_core::settings::Settings;
 use fermata_vault::fault::FaultStore;
 use fermata_vault::{Identity, InitOptions, Known, Log, Recipient, Sealed, Step, Vault, VaultError};
@@ -95,7 +96,7 @@ pub(crate) fn run(tail: &str) -> RunId {
 }
 
 pub(crate) fn plan_of(run: RunId) -> Plan {
-    plan(&Settings::new(acme(), now()), Wish::default(), run, now()).unwrap()
+    plan(&Settings::new(acme(), now()), Wish::default(), &[], run, now()).unwrap()
 }
 
 /// A page of records that name their page and row.
@@ -109,7 +110,7 @@ pub(crate) fn pages() -> Vec<Vec<String>> {
 }
 
 pub(crate) fn step(next: Next, records: u64, bytes: u64) -> Step {
-    Step::new(now(), next, Tally { records, bytes, ..Tally::default() })
+    Step::new(now(), Way::Sweep, next, Tally { records, kept: [records, 0, 0, 0], bytes, ..Tally::default() })
 }
 
 pub(crate) fn at_page(number: usize) -> Next {
@@ -189,19 +190,11 @@ pub(crate) fn manifest_of(run: &RunId, log: &Log) -> Manifest {
     let state = log.state();
     let chunks = state.closed[slot(LayerKind::Sweep)].clone();
     let entry = Entry {
-        entity: ENTITY.to_owned(),
         status: EntryStatus::Complete,
-        mode: Mode::Sweep,
         records: state.tally.records,
-        reason: None,
-        warnings: Vec::new(),
-        days: None,
-        watermark: None,
-        layers: vec![Layer { kind: LayerKind::Sweep, chunks }],
-        requests: 0,
-        throttled: 0,
-        retries: 0,
+        layers: vec![Layer { kind: LayerKind::Sweep, added: state.tally.records, deleted: 0, chunks }],
         bytes: state.tally.bytes,
+        ..Entry::new(ENTITY)
     };
     Manifest {
         schema: fermata_core::FORMAT,

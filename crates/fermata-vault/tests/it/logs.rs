@@ -94,7 +94,8 @@ async fn the_same_records_are_never_the_same_object_twice() {
         open.add(b"{\"id\":1}\n");
         let mut names = Vec::new();
         for _ in 0..2 {
-            let closing = room.vault.close_chunk(&acme(), &open, &Known::default()).await.unwrap();
+            let closing =
+                room.vault.close_chunk(&acme(), LayerKind::Sweep, &open, &Known::default()).await.unwrap();
             assert_eq!(room.vault.read_chunk(&acme(), &closing.chunk).await.unwrap(), b"{\"id\":1}\n");
             names.push(closing.chunk.name);
         }

@@ -48,7 +48,7 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
     if let Some(day) = backup.from.filter(|day| *day > today) {
         return Err(Usage(format!("--from: {day} is yet to come; today is {today}")).into());
     }
-    let wish = Wish { only: backup.entity.into_iter().collect(), from: backup.from };
+    let wish = Wish { only: backup.entity.into_iter().collect(), from: backup.from, full: backup.full };
     let stop = super::stop_signal();
     let (teller, listener) = tokio::sync::mpsc::unbounded_channel();
     let shown = tokio::spawn(progress::show(listener, out));

@@ -44,7 +44,7 @@ pub(crate) async fn run(enqueue: Enqueue, config: &Config, out: Out, now: Timest
     // Planning opens no token: no key is needed.
     let vault = super::open_without_key(config).await?;
     let producer = fleet::producer(vault.clone(), fleet::queue_at_once(config, &vault, out).await?);
-    let wish = Wish { only: enqueue.entity.into_iter().collect(), from: enqueue.from };
+    let wish = Wish { only: enqueue.entity.into_iter().collect(), from: enqueue.from, full: enqueue.full };
     let mut lines = Vec::new();
     let mut codes = Vec::new();
     let alone = enqueue.tenants.len() == 1;

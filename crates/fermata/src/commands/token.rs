@@ -134,7 +134,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     let token = vault.open_token(&settings)?;
     let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &super::impatient())?;
     let run = RunId::new(now, "000000")?;
-    let plan = plan::plan(&settings, Wish::default(), run, now)?;
+    let plan = plan::plan(&settings, Wish::default(), &[], run, now)?;
     let all = plan.jobs.len();
     let mut asked = 0;
     let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
