@@ -146,11 +146,6 @@ impl Plan {
         })
     }
 
-    /// The snapshots that its jobs build on, which must stay until it is sealed.
-    pub fn bases(&self) -> impl Iterator<Item = &RunId> {
-        std::iter::empty()
-    }
-
     /// The planned entities whose keys this one is read by: it waits for their jobs.
     pub fn parents(&self, entity: &'static Entity) -> impl Iterator<Item = &'static Entity> {
         entity.parents().filter(|parent| self.jobs.iter().any(|job| job.entity == parent.name))
@@ -163,7 +158,7 @@ impl Plan {
         self.jobs.iter().find(|job| job.entity == entity)
     }
 
-    /// The snapshots that it compares with or builds on.
+    /// The snapshots that its jobs compare with or build on, which must stay until it is sealed.
     pub fn bases(&self) -> BTreeSet<&RunId> {
         self.jobs.iter().filter_map(|job| job.base.as_ref()).collect()
     }

@@ -148,7 +148,7 @@ impl Vault {
         let mut bases = BTreeSet::new();
         for run in self.unfinished_runs(tenant).await? {
             if let Some(plan) = self.plan(tenant, &run).await? {
-                bases.extend(plan.bases().cloned());
+                bases.extend(plan.bases().into_iter().cloned());
             }
         }
         Ok(bases)
