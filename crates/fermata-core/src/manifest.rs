@@ -3,7 +3,7 @@
 //! A manifest is complete in itself: every entity with its count and its chunks, every gap with its
 //! reason. It is written last and once; a run without one is no snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -235,6 +235,25 @@ impl Entry {
     /// Whether later runs may compare with it or build on it: all of it is there, as this release writes it.
     pub fn is_base(&self) -> bool {
         self.status == EntryStatus::Complete && self.swept.is_some()
+    }
+
+    /// Whether any of its chunks is among these.
+    pub fn has_any(&self, names: &BTreeSet<String>) -> bool {
+        self.layers.iter().flat_map(|layer| &layer.chunks).any(|chunk| names.contains(&chunk.name))
+    }
+
+    /// Takes chunks out of an entity of which no record replaces another; returns how many records went with them.
+    pub fn drop_chunks(&mut self, names: &BTreeSet<String>) -> u64 {
+        let before = self.records;
+        for layer in &mut self.layers {
+            layer.chunks.retain(|chunk| !names.contains(&chunk.name));
+            if layer.kind != LayerKind::Index {
+                layer.added = layer.chunks.iter().map(|chunk| chunk.records).sum();
+            }
+        }
+        self.layers.retain(|layer| !layer.chunks.is_empty());
+        self.records = self.layers.iter().map(|layer| layer.added).sum();
+        before - self.records
     }
 
     /// Puts a layer after those that are there, or into the last of them where that means the same.

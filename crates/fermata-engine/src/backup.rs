@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fermata_core::catalogue::ENTITIES;
+use fermata_core::catalogue::{self, ENTITIES, Entity};
 use fermata_core::manifest::{Entry, Manifest};
 use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
@@ -218,11 +218,24 @@ impl Engine {
     }
 
     /// The snapshots that a plan compares with or builds on, as far as they are there.
+    ///
+    /// On an entity that lost a chunk nothing can be built. Of a log, which Tempo may have forgotten since, what is left
+    /// is taken, with a warning; what else was said of a base is not said again.
     pub(crate) async fn bases(&self, plan: &Plan) -> Result<Bases, VaultError> {
         let mut bases = Bases::new();
         for run in plan.bases() {
-            let manifest = self.vault.manifest(&plan.tenant, run).await?;
-            bases.extend(manifest.map(|manifest| (run.clone(), manifest)));
+            let Some(mut manifest) = self.vault.manifest(&plan.tenant, run).await? else { continue };
+            let lost = self.vault.lost(&manifest).await?;
+            manifest.entities.iter_mut().for_each(|entry| entry.warnings.clear());
+            manifest.entities.retain_mut(|entry| {
+                let is_log = catalogue::entity(&entry.entity).is_some_and(Entity::is_log);
+                if is_log && entry.has_any(&lost) {
+                    let records = entry.drop_chunks(&lost);
+                    entry.warnings.push(format!("{records} of its records are no longer in the store"));
+                }
+                !entry.has_any(&lost)
+            });
+            bases.insert(run.clone(), manifest);
         }
         Ok(bases)
     }

@@ -468,13 +468,10 @@ impl Job {
         self.add(&named.pieces).await
     }
 
-    /// Records that went or stayed otherwise than Tempo had told.
+    /// Records that went without a word of Tempo's.
     fn untold(&self, step: &Step, base: &Base) -> u64 {
-        let seen = self.log.seen().ids() | &step.ids;
-        let gone = self.log.seen().gone() | &step.gone;
-        let stayed = (&seen & &gone).len();
-        let went = ((base.index.ids() - &seen) - &gone).len();
-        stayed + went
+        let left = base.index.ids() - self.log.seen().ids() - &step.ids;
+        (left - self.log.seen().gone() - &step.gone).len()
     }
 
     fn step(&self, next: Next, tally: Tally, notes: Vec<Note>) -> Step {

@@ -233,6 +233,7 @@ fn entry(entity: &Entity, plan: &Plan, state: &State, bases: &Bases) -> Entry {
         entry.push(Layer { kind, added, deleted, chunks: state.closed[slot(kind)].clone() });
     }
     if let Some(base) = built_on {
+        entry.warnings.extend(base.warnings.iter().cloned());
         for day in base.days.into_iter().flat_map(|(first, last)| [first, last]) {
             entry.days = widen(entry.days, Some(day));
         }

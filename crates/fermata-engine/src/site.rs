@@ -151,7 +151,8 @@ impl Site {
             return Ok((None, None));
         };
         let Some(entry) = self.bases.get(run).and_then(|manifest| manifest.entry(entity.name)) else {
-            return Ok((None, Some(VaultError::Missing { key: format!("snapshot {run}") })));
+            let key = format!("what snapshot {run} has of {}", entity.name);
+            return Ok((None, Some(VaultError::Missing { key })));
         };
         match self.vault.index(&self.plan.tenant, entry).await {
             Ok(index) => Ok((Some(Arc::new(Base { index, records: entry.records })), None)),

@@ -1,8 +1,8 @@
 //! Which chunks a listing shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fermata_core::manifest::Chunk;
+use fermata_core::manifest::{Chunk, Manifest};
 use fermata_core::names::Tenant;
 use futures::TryStreamExt;
 
@@ -53,6 +53,13 @@ impl Vault {
             known.extend(manifest.chunks().filter(|chunk| stored.flaw(chunk).is_none()));
         }
         Ok(known)
+    }
+
+    /// The names of a snapshot's chunks that are not in the store as they were. It costs a listing.
+    pub async fn lost(&self, manifest: &Manifest) -> Result<BTreeSet<String>, VaultError> {
+        let stored = self.stored(&manifest.tenant, |_| true).await?;
+        let lost = manifest.chunks().filter(|chunk| stored.flaw(chunk).is_some());
+        Ok(lost.map(|chunk| chunk.name.clone()).collect())
     }
 
     /// What the store lists of a tenant's chunks whose id is wanted.

@@ -4,6 +4,7 @@
 mod answers;
 mod changes;
 mod crash;
+mod deltas;
 mod hostile;
 mod lost;
 mod prune;

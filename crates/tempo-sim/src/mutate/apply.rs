@@ -166,7 +166,9 @@ impl State {
         let now = clock::instant(moment.now_ms.div_euclid(1000));
         if mutation.op == Op::Insert {
             let template = rows.last().cloned().unwrap_or_else(|| Record::new("", "{}".into()));
-            let fields = new_fields(rows, &template, mutation, &now, &mut self.random);
+            let ids = self.history.iter().filter(|change| change.entity == entity).map(|change| &*change.id);
+            let used = ids.chain(rows.iter().map(|row| &*row.id)).filter_map(|id| id.parse().ok()).max();
+            let fields = new_fields(used, &template, mutation, &now, &mut self.random);
             let record = Record::new(&template.parent, text::edit(&template.text, &fields).map_err(unread)?);
             let (id, text) = (record.id.clone(), record.text.to_string());
             rows.push(record);
@@ -279,9 +281,10 @@ fn unknown(mutation: &Mutation) -> MutateError {
     MutateError::Record(mutation.entity.clone(), id)
 }
 
-/// The fields that make a new record of a template: its id, its links, its times and what was asked for.
+/// The fields that make a new record of a template: an id above all that were ever used, its links, its times and what
+/// was asked for.
 fn new_fields(
-    rows: &[Record],
+    used: Option<i64>,
     template: &Record,
     mutation: &Mutation,
     now: &str,
@@ -289,10 +292,7 @@ fn new_fields(
 ) -> Map<String, Value> {
     let mut fields = Map::new();
     let new_id = match template.value().get("id") {
-        Some(Value::Number(_)) => {
-            let highest = rows.iter().filter_map(|row| row.value()["id"].as_i64()).max().unwrap_or(0);
-            Some(json!(highest + 1))
-        }
+        Some(Value::Number(_)) => Some(json!(used.unwrap_or(0) + 1)),
         Some(_) => Some(json!(random.uuid())),
         None => None,
     };
