@@ -72,10 +72,7 @@ end
 
 local function held_as(id, fence, j) return { id, fence, number(j[1]), number(j[2]), number(j[3]) } end
 
-local function take(id, worker, lease, last_fence, turn)
-  -- Higher than any fence of before, also when Redis was emptied meanwhile.
-  local fence = text(math.max(now * 1000, number(last_fence) + 1))
-  call('MSET', P .. ':fence', fence, P .. ':turn', turn)
+local function take(id, worker, lease, fence)
   local j = call('HMGET', job(id), 'attempts', 'mark', 'lost', 'state')
   if j[4] then call('ZREM', state(j[4]), id) end
   call('HSET', job(id), 'state', 'running', 'since', now, 'fence', fence, 'worker', worker)
@@ -92,59 +89,82 @@ local function nothing()
   return { '', wait }
 end
 
+-- The jobs that a claim has brought: kept as its token and their names, a line each.
+local function last_claim(worker)
+  local last, ids = call('HGET', P .. ':claims', worker), {}
+  for id in string.gmatch(last or '', '\n([^\n]+)') do
+    if runs_on(id, worker) then ids[#ids + 1] = id end
+  end
+  return ids, last and string.match(last, '^[^\n]*')
+end
+
 -- What a claim seldom needs: to tend the queue, and what to do about a name in another tenant's line. Made below.
 local tend, put_right
 
--- worker token lease -> id fence attempts mark lost, or nothing and how long to wait; nil, with nothing done, if it needs those
-local function claim(worker, token, lease)
-  lease = tonumber(lease)
-  local last = call('HGET', P .. ':claims', worker)
-  if last then
-    local same, id = string.match(last, '^(%S+) (.+)$')
-    -- The same question again: its answer was lost on the way.
-    if same == token and runs_on(id, worker) then
+-- worker token lease most -> of each job: id fence attempts mark lost; if there is none, nothing and how long to wait.
+-- nil, with nothing done, if it needs what is made below.
+local function claim(worker, token, lease, most)
+  lease, most = tonumber(lease), tonumber(most)
+  if most == 0 then return {} end
+  local before, same = last_claim(worker)
+  -- The same question again: its answer was lost on the way.
+  if same == token and before[1] then
+    for n, id in ipairs(before) do
       call('ZADD', state('running'), 'XX', now + lease, id)
       local j = call('HMGET', job(id), 'attempts', 'mark', 'lost', 'fence')
-      return held_as(id, j[4], j)
+      before[n] = held_as(id, j[4], j)
     end
+    return before
   end
   local known = call('MGET', P .. ':tended', P .. ':paused', P .. ':fence')
   if is_due(known[1]) then
     if not tend then return nil end
     tend()
   end
-  if known[2] then return { '', 1000 } end
+  if known[2] then return { { '', 1000 } } end
+  -- Higher than any fence of before, also when Redis was emptied meanwhile.
+  local fence, turn = math.max(now * 1000, number(known[3]) + 1), nil
+  local out, ids, empty = {}, { token }, false
   for _ = 1, TURNS_MAX do
-    local turn = call('ZPOPMIN', P .. ':ring')
-    if not turn[1] then return nothing() end
-    local tenant, at = turn[1], tonumber(turn[2])
+    local first = call('ZPOPMIN', P .. ':ring')
+    empty = not first[1]
+    if empty then break end
+    turn = first[2]
+    local tenant, at = first[1], tonumber(turn)
     local t = may_run(tenant)
     local id = t and call('LPOP', line(tenant))
-    if not id then
-      call('SET', P .. ':turn', turn[2])
-    elseif tenant_of(id) == tenant then
+    if id and tenant_of(id) == tenant then
       local busy, time = t.busy + 1, at + CHARGE_MS / t.weight
       call('HSET', about(tenant), 'busy', busy, 'time', time)
       if busy < t.cap and call('LLEN', line(tenant)) > 0 then call('ZADD', P .. ':ring', time, tenant) end
-      call('HSET', P .. ':claims', worker, token .. ' ' .. id)
-      call('ZADD', P .. ':beats', now, worker)
-      return take(id, worker, lease, known[3], turn[2])
-    elseif put_right then
-      call('SET', P .. ':turn', turn[2])
+      out[#out + 1] = take(id, worker, lease, text(fence))
+      ids[#ids + 1] = id
+      fence = fence + 1
+      if #out == most then break end
+    elseif id and put_right then
+      call('SET', P .. ':turn', turn)
       put_right(id, tenant)
-    else
+    elseif id then
       call('LPUSH', line(tenant), id)
-      call('ZADD', P .. ':ring', turn[2], tenant)
-      return nil
+      call('ZADD', P .. ':ring', turn, tenant)
+      if not out[1] then return nil end
+      break
     end
   end
-  return { '', 0 }
+  if not out[1] then
+    if turn then call('SET', P .. ':turn', turn) end
+    return { empty and nothing() or { '', 0 } }
+  end
+  call('MSET', P .. ':fence', text(fence - 1), P .. ':turn', turn)
+  call('HSET', P .. ':claims', worker, table.concat(ids, '\n'))
+  call('ZADD', P .. ':beats', now, worker)
+  return out
 end
 
 -- Making all the functions below costs Redis as much as a claim does.
-if op == 'claim' then
-  local got = claim(unpack(ARGV, 3))
-  if got then return got end
+if op == 'exchange' and not ARGV[7] then
+  local got = claim(unpack(ARGV, 3, 6))
+  if got then return { {}, got } end
 end
 
 local stirred = false  -- whether something may run that could not before
@@ -351,11 +371,27 @@ local function settle(id, fence, how, ...)
   if j[1] ~= 'running' or j[2] ~= fence then return j[2] == fence and 1 or 0 end
   if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
   conclude(id, j, how, ...)
-  if stirred and how ~= 'retry' and how ~= 'waiting' then wake() end
   return 1
 end
 
-if op == 'settle' then return settle(unpack(ARGV, 3)) end
+local settled = {}
+
+-- Others may know of what this one did not take.
+local function exchanged(claims)
+  if stirred and call('EXISTS', P .. ':ring') == 1 then wake() end
+  return { settled, claims }
+end
+
+if op == 'exchange' then
+  local at = 7
+  while ARGV[at] do
+    local count = tonumber(ARGV[at])
+    settled[#settled + 1] = settle(unpack(ARGV, at + 1, at + count))
+    at = at + 1 + count
+  end
+  local got = claim(unpack(ARGV, 3, 6))
+  if got then return exchanged(got) end
+end
 
 -- The job of a worker that was not heard of: another one gets it, unless it takes every worker down.
 local function recover(id)
@@ -423,7 +459,11 @@ local function owned(id, fence)
   return j[1] == 'running' and j[2] == fence
 end
 
-local ops = { claim = claim }
+local ops = {}
+
+-- worker token lease most, then for each job that ended: how many words follow, id fence how, and what that takes
+-- -> for each 1, or 0 if it was another's; then what `claim` says
+function ops.exchange() return exchanged(claim(unpack(ARGV, 3, 6))) end
 
 -- tenant run cap weight, then for each job: entity, the entities it waits for (with blanks between)
 -- -> jobs added, jobs that have not ended
@@ -488,14 +528,11 @@ function ops.renew(worker, lease, info, ...)
   return out
 end
 
--- A worker that stops says so. Whether its last claim brought a job it may not have heard.
+-- A worker that stops says so. What its last claim brought it may not have heard, or not begun.
 function ops.bye(worker)
-  local last = call('HGET', P .. ':claims', worker)
-  local id = last and string.match(last, '^%S+ (.+)$')
-  if id and runs_on(id, worker) then
-    conclude(id, particulars(id), 'first')
-    wake()
-  end
+  local ids = last_claim(worker)
+  for n = #ids, 1, -1 do conclude(ids[n], particulars(ids[n]), 'first') end
+  if ids[1] then wake() end
   part(worker)
   return 1
 end

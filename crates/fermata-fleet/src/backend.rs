@@ -1,9 +1,11 @@
 //! The queue as apalis sees it: a backend that claims, and a layer that settles.
 //!
 //! ```text
-//! claim task --(a place, then a job)--> apalis worker --> lease layer --> handler
-//!                                                            |               |
-//! heart, every third of a lease: renews all that is held     +--- settle <---+ Turn
+//! clerk --(a place, then a job)--> apalis worker --> lease layer --> handler
+//!   ^                                                    |              |
+//!   +----------------------- settle --------------------+ <--- Turn ---+
+//!
+//! heart, every third of a lease: renews all that is held
 //! ```
 //!
 //! An outage of Redis must never reach apalis, which would drop the worker and all its jobs: everything here
@@ -26,16 +28,17 @@ use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
+use crate::clerk::{Clerk, Ended};
 use crate::link::LinkError;
-use crate::queue::{About, Claim, Claimed, Hold, ProgressView, Queue, Turn, insist};
+use crate::queue::{About, Claimed, Hold, ProgressView, Queue, Turn};
 
-/// The longest pause between two looks at an empty queue: messages wake us before, and may get lost.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+/// The pause before messages are listened for again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 /// How long a worker that stops tries to tell so. What it could not settle is free when the lease ends.
 ///
 /// It comes twice in a row: for the jobs, and for the worker itself. Both have to fit into what Kubernetes leaves to a pod
@@ -59,6 +62,12 @@ struct Shared {
     /// Whether somebody waits for a place.
     crowded: AtomicBool,
     wake: Notify,
+    /// Turns that are over and not yet told.
+    ended: Mutex<Vec<Ended>>,
+    /// Rung when there is something to tell, a place is free, or all jobs are begun.
+    bell: Notify,
+    /// Jobs that are claimed and not begun.
+    jobs: Mutex<UnboundedReceiver<Held>>,
     /// Cancelled when no new job is to be begun.
     drain: CancellationToken,
 }
@@ -74,19 +83,21 @@ pub struct Held {
     lost: Arc<AtomicBool>,
     cancelled: Arc<AtomicBool>,
     progress: Arc<Mutex<String>>,
-    /// Free again as soon as the handler has come back: the next claim goes out with the settlement, not after it.
+    /// Free again as soon as the handler has come back: the next claim goes out with the settlement.
     place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
 }
 
 impl Leases {
+    /// The leases of a worker that has none yet, and its clerk.
     pub(crate) fn new(
         queue: Queue,
         worker: String,
         places: usize,
         lease: Duration,
         drain: CancellationToken,
-    ) -> Self {
-        Self(Arc::new(Shared {
+    ) -> (Self, Clerk) {
+        let (claimed, jobs) = mpsc::unbounded_channel();
+        let leases = Self(Arc::new(Shared {
             queue,
             worker,
             lease,
@@ -95,8 +106,12 @@ impl Leases {
             held: Mutex::default(),
             crowded: AtomicBool::new(false),
             wake: Notify::new(),
+            ended: Mutex::default(),
+            bell: Notify::new(),
+            jobs: Mutex::new(jobs),
             drain,
-        }))
+        }));
+        (leases.clone(), Clerk::new(leases, claimed))
     }
 
     /// Jobs that are held now.
@@ -184,42 +199,13 @@ impl Leases {
                 () = end.cancelled() => return,
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK_MAX) => {}
+                () = tokio::time::sleep(LISTEN_AGAIN) => {}
                 () = end.cancelled() => {}
             }
         }
     }
 
-    /// The next job, once there is a place and a job; `None` when draining.
-    async fn next(self) -> Option<Held> {
-        let shared = &self.0;
-        let place = tokio::select! {
-            // First: jobs that go back as we stop leave places, and are not to be claimed again.
-            biased;
-            () = shared.drain.cancelled() => return None,
-            place = shared.places.clone().acquire_owned() => place.ok()?,
-        };
-        loop {
-            let token = format!("{:016x}", rand::random::<u64>());
-            let claim =
-                insist(&shared.drain, || shared.queue.claim(&shared.worker, &token, shared.lease)).await?;
-            match claim {
-                Claim::Job(claimed) => return Some(self.hold(claimed, place)),
-                Claim::Unreadable(name) => {
-                    tracing::error!(name, "a job that this release cannot read is dead now");
-                }
-                Claim::Nothing(wait) => {
-                    tokio::select! {
-                        () = tokio::time::sleep(wait.min(LOOK_MAX)) => {}
-                        () = shared.wake.notified() => {}
-                        () = shared.drain.cancelled() => return None,
-                    }
-                }
-            }
-        }
-    }
-
-    fn hold(&self, claimed: Claimed, place: OwnedSemaphorePermit) -> Held {
+    pub(crate) fn hold(&self, claimed: Claimed, place: OwnedSemaphorePermit) -> Held {
         let held = Held {
             stop: self.0.drain.child_token(),
             leases: self.clone(),
@@ -233,42 +219,85 @@ impl Leases {
         held
     }
 
-    /// Tells the queue how a turn ended, and forgets the job.
-    async fn settle(&self, held: &Held, turn: &Turn) {
+    /// Has it told to the queue how a turn ended, and forgets the job.
+    async fn settle(&self, held: &Held, turn: Turn) {
         drop(held.place.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if !held.lost.load(Ordering::Relaxed) {
+        if held.lost.load(Ordering::Relaxed) {
+            self.0.bell.notify_one();
+        } else {
             self.tell(held, turn).await;
         }
         self.held().remove(&held.claimed.fence);
     }
 
-    async fn tell(&self, held: &Held, turn: &Turn) {
-        let (queue, job) = (&self.0.queue, held.claimed.id.to_string());
-        let patience = CancellationToken::new();
-        let settle = insist(&patience, || async {
-            match queue.settle(&held.claimed, turn).await {
-                // It would say the same for ever, and the place would never be free.
-                Err(error @ LinkError::Odd(_)) => {
-                    tracing::error!(job, "not settled: {error}");
-                    Ok(false)
-                }
-                answer => answer,
-            }
-        });
+    async fn tell(&self, held: &Held, turn: Turn) {
+        let (told, heard) = oneshot::channel();
+        self.ended().push(Ended { claimed: held.claimed.clone(), turn, told });
+        self.0.bell.notify_one();
         // An outage may have begun long before we are told to stop.
         let stopping = async {
             self.0.drain.cancelled().await;
             tokio::time::sleep(GOODBYE).await;
         };
         let settled = tokio::select! {
-            settled = settle => settled,
+            settled = heard => settled.ok(),
             () = stopping => None,
         };
+        let job = held.claimed.id.to_string();
         match settled {
             Some(true) => {}
             Some(false) => tracing::warn!(job, "it went to another worker meanwhile; nothing is lost"),
             None => tracing::warn!(job, "Redis was not told how it ended; another worker will see"),
         }
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    pub(crate) fn worker(&self) -> &str {
+        &self.0.worker
+    }
+
+    pub(crate) fn lease(&self) -> Duration {
+        self.0.lease
+    }
+
+    pub(crate) fn drain(&self) -> &CancellationToken {
+        &self.0.drain
+    }
+
+    /// Until something is to be told, a place is free, or all jobs are begun.
+    pub(crate) async fn stirred(&self) {
+        self.0.bell.notified().await;
+    }
+
+    /// Until somebody says that there may be jobs.
+    pub(crate) async fn woken(&self) {
+        self.0.wake.notified().await;
+    }
+
+    pub(crate) fn take_ended(&self, most: usize) -> Vec<Ended> {
+        let mut ended = self.ended();
+        let count = ended.len().min(most);
+        ended.drain(..count).collect()
+    }
+
+    /// A place, if one is free.
+    pub(crate) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.places.clone().try_acquire_owned().ok()
+    }
+
+    pub(crate) fn has_unbegun(&self) -> bool {
+        !self.jobs().is_empty()
+    }
+
+    fn jobs(&self) -> std::sync::MutexGuard<'_, UnboundedReceiver<Held>> {
+        self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self) -> std::sync::MutexGuard<'_, Vec<Ended>> {
+        self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
@@ -322,15 +351,11 @@ impl fmt::Debug for Held {
 }
 
 /// Where apalis gets its jobs.
-pub(crate) struct FleetBackend {
-    leases: Leases,
-    claiming: Option<JoinHandle<Option<Held>>>,
-    closing: Option<BoxFuture<'static, ()>>,
-}
+pub(crate) struct FleetBackend(Leases);
 
 impl FleetBackend {
     pub(crate) fn new(leases: Leases) -> Self {
-        Self { leases, claiming: None, closing: None }
+        Self(leases)
     }
 }
 
@@ -347,32 +372,24 @@ impl Backend for FleetBackend {
         cx: &mut Context<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        // In a task of its own, so that a job that wakes the worker does not become a question to Redis.
-        let claiming = self.claiming.get_or_insert_with(|| tokio::spawn(self.leases.clone().next()));
-        let claimed = ready!(claiming.poll_unpin(cx));
-        self.claiming = None;
-        match claimed {
-            Ok(Some(held)) => {
-                let id = TaskId::from_string(held.claimed.id.to_string());
-                let attempt = held.claimed.attempts as usize;
-                Poll::Ready(Some(Ok(TaskBuilder::new(held).task_id(id).attempt(attempt).build())))
-            }
-            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-            Ok(None) | Err(_) => Poll::Ready(None),
+        let Leases(shared) = &self.0;
+        if shared.drain.is_cancelled() {
+            return Poll::Ready(None);
         }
+        let mut jobs = self.0.jobs();
+        let Some(held) = ready!(jobs.poll_recv(cx)) else { return Poll::Ready(None) };
+        if jobs.is_empty() {
+            shared.bell.notify_one();
+        }
+        let id = TaskId::from_string(held.claimed.id.to_string());
+        let attempt = held.claimed.attempts as usize;
+        Poll::Ready(Some(Ok(TaskBuilder::new(held).task_id(id).attempt(attempt).build())))
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
-        let (leases, claiming) = (self.leases.clone(), self.claiming.take());
-        let closing = self.closing.get_or_insert_with(|| {
-            async move {
-                leases.0.drain.cancel();
-                // What it claimed at the last moment goes back when the worker says goodbye.
-                let _ = futures::future::OptionFuture::from(claiming).await;
-            }
-            .boxed()
-        });
-        closing.poll_unpin(cx).map(Ok)
+    fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
+        // What was claimed at the last moment goes back when the worker says goodbye.
+        self.0.0.drain.cancel();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -388,7 +405,7 @@ impl BackendConfig for FleetBackend {
     }
 
     fn middleware(&mut self, _: &mut WorkerContext) -> LeaseLayer {
-        LeaseLayer(self.leases.clone())
+        LeaseLayer(self.0.clone())
     }
 }
 
@@ -438,7 +455,7 @@ where
                     Turn::Dead(format!("a bug in Fermata: {error}"))
                 }
             };
-            leases.settle(&held, &turn).await;
+            leases.settle(&held, turn).await;
             Ok(())
         }
         .boxed()

@@ -134,6 +134,15 @@ pub enum Claim {
     Unreadable(String),
 }
 
+/// The answer to an [exchange](Queue::exchange).
+#[derive(Debug)]
+pub struct Exchanged {
+    /// Of each job that ended, in their order: `false` when it was not the caller's any more.
+    pub settled: Vec<bool>,
+    /// Jobs; or one [`Claim::Nothing`]. Empty if none were asked for.
+    pub claims: Vec<Claim>,
+}
+
 /// How a turn on a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -200,6 +209,23 @@ pub enum Action {
     Discard,
 }
 
+impl Turn {
+    /// As the script reads it.
+    fn words(&self) -> Vec<String> {
+        match self {
+            Self::Done => vec!["done".to_owned()],
+            Self::Dead(why) => vec!["dead".to_owned(), why.clone()],
+            Self::Again => vec!["again".to_owned()],
+            Self::Back => vec!["first".to_owned()],
+            Self::Waiting { pause, why } => vec!["waiting".to_owned(), ms(*pause), why.clone()],
+            Self::Retry { pause, error, attempts, mark } => {
+                vec!["retry".to_owned(), ms(*pause), error.clone(), attempts.to_string(), mark.to_string()]
+            }
+            Self::Reopen(entities) => vec!["reopen".to_owned(), entities.join(" ")],
+        }
+    }
+}
+
 impl Queue {
     /// The queue behind a link.
     pub fn new(link: Link) -> Self {
@@ -239,47 +265,55 @@ impl Queue {
 
     /// Claims a job for a worker. The same `token` again, after an answer that was lost, gets the same job.
     pub async fn claim(&self, worker: &str, token: &str, lease: Duration) -> Result<Claim, LinkError> {
-        let answer = self.call("claim", &[worker, token, &ms(lease)]).await?;
-        let parts: Vec<Value> = get(answer)?;
-        if let [name, wait] = &parts[..]
-            && get::<String>(name.clone())?.is_empty()
-        {
-            return Ok(Claim::Nothing(Duration::from_millis(get(wait.clone())?)));
-        }
-        let (name, fence, attempts, mark, lost): (String, String, u32, u32, u32) = get(Value::Array(parts))?;
-        match name.parse() {
-            Ok(id) => Ok(Claim::Job(Claimed { id, fence, attempts, mark, lost })),
-            Err(error) => {
-                let why = format!("this release cannot read its name: {error}");
-                self.call("settle", &[&name, &fence, "dead", &why]).await?;
-                Ok(Claim::Unreadable(name))
-            }
-        }
+        let mut answer = self.exchange(worker, token, lease, 1, &[]).await?;
+        Ok(answer.claims.pop().unwrap_or(Claim::Nothing(Duration::ZERO)))
     }
 
     /// Tells how a turn ended; `false` when the job was not the caller's any more.
     pub async fn settle(&self, claimed: &Claimed, turn: &Turn) -> Result<bool, LinkError> {
-        let (id, mut numbers) = (claimed.id.to_string(), Vec::new());
-        let (how, words): (&str, Vec<&str>) = match turn {
-            Turn::Done => ("done", Vec::new()),
-            Turn::Dead(why) => ("dead", vec![why]),
-            Turn::Again => ("again", Vec::new()),
-            Turn::Back => ("first", Vec::new()),
-            Turn::Waiting { pause, why } => {
-                numbers.push(ms(*pause));
-                ("waiting", vec![&numbers[0], why])
+        let answer = self.exchange("", "", Duration::ZERO, 0, &[(claimed.clone(), turn.clone())]).await?;
+        Ok(answer.settled.first() == Some(&true))
+    }
+
+    /// Tells how turns ended and claims up to `most` jobs, in one call: what is busy asks Redis once for a job, or less.
+    pub async fn exchange(
+        &self,
+        worker: &str,
+        token: &str,
+        lease: Duration,
+        most: usize,
+        ended: &[(Claimed, Turn)],
+    ) -> Result<Exchanged, LinkError> {
+        let mut words = vec![worker.to_owned(), token.to_owned(), ms(lease), most.to_string()];
+        for (claimed, turn) in ended {
+            let of_turn = turn.words();
+            words.extend([(of_turn.len() + 2).to_string(), claimed.id.to_string(), claimed.fence.clone()]);
+            words.extend(of_turn);
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (settled, rows): (Vec<u8>, Vec<Vec<Value>>) = get(self.call("exchange", &words).await?)?;
+        let mut claims = Vec::with_capacity(rows.len());
+        for row in rows {
+            claims.push(self.claimed(row).await?);
+        }
+        Ok(Exchanged { settled: settled.into_iter().map(|one| one == 1).collect(), claims })
+    }
+
+    async fn claimed(&self, row: Vec<Value>) -> Result<Claim, LinkError> {
+        if let [name, wait] = &row[..]
+            && get::<String>(name.clone())?.is_empty()
+        {
+            return Ok(Claim::Nothing(Duration::from_millis(get(wait.clone())?)));
+        }
+        let (name, fence, attempts, mark, lost): (String, String, u32, u32, u32) = get(Value::Array(row))?;
+        match name.parse() {
+            Ok(id) => Ok(Claim::Job(Claimed { id, fence, attempts, mark, lost })),
+            Err(error) => {
+                let why = format!("this release cannot read its name: {error}");
+                self.call("exchange", &["", "", "0", "0", "4", &name, &fence, "dead", &why]).await?;
+                Ok(Claim::Unreadable(name))
             }
-            Turn::Retry { pause, error, attempts, mark } => {
-                numbers.extend([ms(*pause), attempts.to_string(), mark.to_string()]);
-                ("retry", vec![&numbers[0], error, &numbers[1], &numbers[2]])
-            }
-            Turn::Reopen(entities) => {
-                numbers.push(entities.join(" "));
-                ("reopen", vec![&numbers[0]])
-            }
-        };
-        let args: Vec<&str> = [&*id, &*claimed.fence, how].into_iter().chain(words).collect();
-        Ok(get::<u8>(self.call("settle", &args).await?)? == 1)
+        }
     }
 
     /// Says how far a job that was lost before has come; one that gets on is not the one that takes workers down.

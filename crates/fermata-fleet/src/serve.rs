@@ -40,7 +40,7 @@ where
     F: Future<Output = Turn> + Send + 'static,
 {
     let (name, places) = (options.name.clone(), options.places.max(1));
-    let leases = Leases::new(queue, name.clone(), places, options.lease, drain.child_token());
+    let (leases, clerk) = Leases::new(queue, name.clone(), places, options.lease, drain.child_token());
     let end = CancellationToken::new();
     let heart = tokio::spawn({
         let (leases, end) = (leases.clone(), end.clone());
@@ -50,6 +50,7 @@ where
         let (leases, end) = (leases.clone(), end.clone());
         async move { leases.listen(end).await }
     });
+    let clerk = tokio::spawn(clerk.work(end.clone()));
     let monitor = Monitor::new().register(move |_| {
         let handler = handler.clone();
         WorkerBuilder::new(name.as_str())
@@ -75,6 +76,9 @@ where
     let ended = monitor.run().await;
     door.abort();
     end.cancel();
-    let _ = futures::future::join(heart, ears).await;
+    let (clerk, ..) = futures::future::join3(clerk, heart, ears).await;
+    if let Err(panic) = clerk {
+        std::panic::resume_unwind(panic.into_panic());
+    }
     ended.map_err(BrokeDown)
 }
