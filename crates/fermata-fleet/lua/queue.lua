@@ -8,6 +8,7 @@
 --
 -- A tenant's runnable jobs stand in its own line (`ready:<tenant>`), and tenants that may run take turns in `ring`, ordered by
 -- the time they were given. A tenant that is held, cooling or at its cap is not in the ring, so a claim never walks past it.
+-- Of the workers that a job was lost with since it last got on it keeps the fences (`lost`), until they are heard of again.
 -- A run (`run:<tenant>/<run>`) knows of each entity whether it has ended: '' (no), done, dead, or "gone <why>"; in `>entity` it
 -- keeps who waits for it, in `#open` how many have not ended.
 -- Every operation may be repeated after an answer that was lost. Every loop is bounded: by a constant, or by the entities of a run.
@@ -43,6 +44,7 @@ local function tenant_of(id) return string.match(id, '^[^/]*') end
 local function run_of(id) return string.match(id, '^[^/]*/?[^/]*') end
 local function entity_of(id) return string.match(id, '[^/]*$') end
 local function number(text) return tonumber(text or '0') or 0 end
+local function words(text) return select(2, string.gsub(text or '', '%S+', '')) end
 local function count(what) call('HINCRBY', P .. ':counters', what, 1) end
 local function text(n) return string.format('%.0f', n) end
 
@@ -70,7 +72,7 @@ local function runs_on(id, worker)
   return j[1] == 'running' and j[2] == worker
 end
 
-local function held_as(id, fence, j) return { id, fence, number(j[1]), number(j[2]), number(j[3]) } end
+local function held_as(id, fence, j) return { id, fence, number(j[1]), number(j[2]), words(j[3]) } end
 
 local function take(id, worker, lease, fence)
   local j = call('HMGET', job(id), 'attempts', 'mark', 'lost', 'state')
@@ -368,10 +370,27 @@ end
 local function settle(id, fence, how, ...)
   local j = particulars(id)
   -- Settled before, and the answer was lost: the fence is still ours.
-  if j[1] ~= 'running' or j[2] ~= fence then return j[2] == fence and 1 or 0 end
+  if j[2] == fence and j[1] ~= 'running' then return 1 end
+  if j[2] ~= fence then
+    excuse(id, fence)
+    return 0
+  end
   if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
   conclude(id, j, how, ...)
   return 1
+-- Whoever asks for a job that it lost is alive: Redis was away, or the worker stalled, and the job took nobody down.
+local function excuse(id, fence)
+  local rest = {}
+  for other in string.gmatch(call('HGET', job(id), 'lost') or '', '%S+') do
+    if other ~= fence then rest[#rest + 1] = other end
+  end
+  if rest[1] then
+    call('HSET', job(id), 'lost', table.concat(rest, ' '))
+  else
+    call('HDEL', job(id), 'lost')
+  end
+end
+
 end
 
 local settled = {}
@@ -395,8 +414,10 @@ end
 
 -- The job of a worker that was not heard of: another one gets it, unless it takes every worker down.
 local function recover(id)
-  local lost = call('HINCRBY', job(id), 'lost', 1)
-  local worker = call('HGET', job(id), 'worker') or '?'
+  local j = call('HMGET', job(id), 'worker', 'fence', 'lost')
+  local worker, fences = j[1] or '?', (j[3] and j[3] .. ' ' or '') .. (j[2] or '?')
+  local lost = words(fences)
+  call('HSET', job(id), 'lost', fences)
   count('recovered')
   call('HDEL', job(id), 'fence')
   if lost >= POISON_LOST then
@@ -545,7 +566,8 @@ function ops.opened(id, fence, events)
     -- Lost for the first time: whether it had got on before nobody knows.
     call('HSET', job(id), 'lost_mark', events)
   elseif tonumber(events) > mark then
-    call('HSET', job(id), 'lost', 0, 'lost_mark', events)
+    call('HDEL', job(id), 'lost')
+    call('HSET', job(id), 'lost_mark', events)
   end
   return 1
 end
@@ -569,6 +591,7 @@ function ops.hold(tenant, reason, from)
   local held = call('HGET', about(tenant), 'held')
   if not held then
     call('HSET', about(tenant), 'held', reason)
+      excuse(id, held[n + 1])
   elseif not string.find(' ' .. held .. ' ', ' ' .. reason .. ' ', 1, true) then
     call('HSET', about(tenant), 'held', held .. ' ' .. reason)
   end

@@ -119,7 +119,7 @@ pub struct Claimed {
     pub attempts: u32,
     /// The events of its log at the first of them.
     pub mark: u32,
-    /// Workers that it was lost with since it last got on.
+    /// Workers that it was lost with and that were not heard of again, since it last got on.
     pub lost: u32,
 }
 

@@ -63,7 +63,7 @@ pub struct JobView {
     /// What it waits for otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Workers that it was lost with, since it last got on.
+    /// Workers that it was lost with and that were not heard of again, since it last got on.
     pub lost: u32,
     /// Pages and records so far, as its worker last said.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -556,12 +556,13 @@ impl Filter {
 fn job_view(id: &str, mut fields: HashMap<String, String>) -> Option<JobView> {
     let id: JobId = id.parse().ok()?;
     let number = |name: &str| fields.get(name).and_then(|text| text.parse::<f64>().ok());
-    let (attempts, lost) = (number("attempts").unwrap_or(0.0), number("lost").unwrap_or(0.0));
+    let attempts = number("attempts").unwrap_or(0.0);
     let (next_at, since) = (number("next").and_then(moment), number("since").and_then(moment));
     let state: JobState = fields.get("state")?.parse().ok()?;
     let needs = fields.remove("needs").unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful of attempts")]
-    let (attempts, lost) = (attempts as u32, lost as u32);
+    let attempts = attempts as u32;
+    let lost = fields.get("lost").map_or(0, |fences| fences.split_whitespace().count());
     Some(JobView {
         tenant: id.tenant.clone(),
         run: id.run.clone(),
@@ -579,7 +580,7 @@ fn job_view(id: &str, mut fields: HashMap<String, String>) -> Option<JobView> {
             _ => Vec::new(),
         },
         why: fields.remove("why"),
-        lost,
+        lost: u32::try_from(lost).unwrap_or(u32::MAX),
         progress: fields.get("progress").and_then(|text| serde_json::from_str(text).ok()),
         id,
     })

@@ -33,7 +33,7 @@ async fn a_lost_lease_frees_the_job_and_refuses_the_zombie() {
     assert_eq!(renew(&stage, "w1", &zombie).await, Hold::Lost);
 
     let second = stage.claim("w2").await.unwrap();
-    assert_eq!((&second.id, second.lost), (&zombie.id, 1));
+    assert_eq!((&second.id, second.lost), (&zombie.id, 0), "w1 was heard of, so it was not taken down");
     assert_eq!(renew(&stage, "w1", &zombie).await, Hold::Lost);
     assert!(!stage.queue.settle(&zombie, &Turn::Done).await.unwrap());
     assert_eq!(renew(&stage, "w2", &second).await, Hold::Kept);
@@ -79,6 +79,36 @@ async fn a_job_that_takes_three_workers_down_is_dead_and_the_run_goes_on() {
     // An operator may think otherwise, and it has as many workers to take down as before.
     stage.queue.act(Action::Retry, &job("acme", "a"), "ann", None).await.unwrap().unwrap();
     assert_eq!(stage.claim("w4").await.unwrap().lost, 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_is_heard_of_again_was_not_taken_down() {
+    // Which of the workers ask for the job that they lost, and how it then stands.
+    let check = async |heard: &[&str], state: JobState, lost: u32| {
+        for settles in [false, true] {
+            let stage = Stage::new();
+            stage.push("acme", &[("a", &[])]).await;
+            for worker in ["w1", "w2", "w3", "w4"] {
+                let Some(held) = stage.claim(worker).await else { break };
+                stage.pass_tended(LOST_MS).await;
+                // Twice, as after an answer that was lost.
+                for _ in 0..if heard.contains(&worker) { 2 } else { 0 } {
+                    if settles {
+                        assert!(!stage.queue.settle(&held, &Turn::Again).await.unwrap());
+                    } else {
+                        assert_eq!(renew(&stage, worker, &held).await, Hold::Lost);
+                    }
+                }
+            }
+            let view = stage.job(&job("acme", "a")).await.unwrap();
+            assert_eq!((view.state, view.lost), (state, lost), "{heard:?}");
+            laws::check(&stage.dump().await).unwrap();
+        }
+    };
+    check(&["w1", "w2", "w3", "w4"], JobState::Queued, 0).await;
+    check(&["w2", "w3"], JobState::Queued, 2).await;
+    check(&["w1"], JobState::Dead, 3).await;
+    check(&[], JobState::Dead, 3).await;
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ struct Job {
     worker: String,
     attempts: u32,
     mark: u32,
-    lost: u32,
+    /// The fences that its leases ended with.
+    lost: Vec<String>,
     lost_mark: Option<u32>,
     cancel: Option<String>,
     dropped: bool,
@@ -65,6 +66,12 @@ fn split(id: &str) -> (String, String, String) {
     (run.split('/').next().unwrap().to_owned(), run.to_owned(), entity.to_owned())
 }
 
+impl Job {
+    fn lost(&self) -> u32 {
+        u32::try_from(self.lost.len()).unwrap()
+    }
+}
+
 impl Model {
     pub(super) fn new(now: u64) -> Self {
         Self { now, ..Self::default() }
@@ -80,7 +87,7 @@ impl Model {
             let field = |name| dump.field(&format!("job:{id}"), name);
             super::same(id, field("state"), job.state.map(JobState::name))?;
             super::same(id, field("error"), job.error.as_deref())?;
-            super::same(id, field("lost").unwrap_or("0"), &job.lost.to_string())?;
+            super::same(id, field("lost").unwrap_or_default(), &job.lost.join(" "))?;
             if let (Some(state), Some(until)) = (job.state, job.until) {
                 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
                 let until = until as f64;
@@ -168,7 +175,7 @@ impl Model {
         let until = self.now + ms(LEASE);
         let job = self.jobs.get_mut(&id).ok_or("claimed what is not there")?;
         job.until = Some(until);
-        let known = (job.fence.as_deref(), job.attempts, job.mark, job.lost);
+        let known = (job.fence.as_deref(), job.attempts, job.mark, job.lost());
         super::same("claimed", (Some(&*claimed.fence), claimed.attempts, claimed.mark, claimed.lost), known)
     }
 
@@ -190,7 +197,10 @@ impl Model {
         self.beats.insert(worker.to_owned(), self.now);
         let until = self.now + ms(LEASE);
         let holds = held.iter().map(|claimed| {
-            let Some(job) = self.owned(claimed) else { return Hold::Lost };
+            let Some(job) = self.owned(claimed) else {
+                self.excuse(claimed);
+                return Hold::Lost;
+            };
             job.until = Some(until);
             if job.cancel.is_some() { Hold::Cancelled } else { Hold::Kept }
         });
@@ -203,7 +213,7 @@ impl Model {
         let Some(job) = self.owned(claimed) else { return };
         match job.lost_mark {
             None => job.lost_mark = Some(events),
-            Some(mark) if events > mark => (job.lost, job.lost_mark) = (0, Some(events)),
+            Some(mark) if events > mark => (job.lost, job.lost_mark) = (Vec::new(), Some(events)),
             Some(_) => {}
         }
     }
@@ -211,9 +221,10 @@ impl Model {
     pub(super) fn settle(&mut self, claimed: &Claimed, turn: &Turn) -> bool {
         let id = claimed.id.to_string();
         let Some(job) = self.owned(claimed) else {
+            self.excuse(claimed);
             return self.jobs.get(&id).is_some_and(|job| job.fence.as_ref() == Some(&claimed.fence));
         };
-        (job.lost, job.lost_mark) = (0, None);
+        (job.lost, job.lost_mark) = (Vec::new(), None);
         self.conclude(&id, turn);
         true
     }
@@ -418,9 +429,8 @@ impl Model {
 
     fn recover(&mut self, id: &str) {
         let job = self.jobs.get_mut(id).unwrap();
-        job.lost += 1;
-        job.fence = None;
-        let (lost, worker) = (job.lost, job.worker.clone());
+        job.lost.extend(job.fence.take());
+        let (lost, worker) = (job.lost(), job.worker.clone());
         if lost >= POISON_LOST {
             let why = format!(
                 "it took down {lost} workers, the last of them {worker}: what it reads may be more than a worker has memory for"
@@ -429,6 +439,13 @@ impl Model {
         } else {
             job.error = Some(format!("worker {worker} was lost"));
             self.conclude(id, &Turn::Back);
+        }
+    }
+
+    /// Whoever asks for a job that it lost was not taken down by it.
+    fn excuse(&mut self, claimed: &Claimed) {
+        if let Some(job) = self.jobs.get_mut(&claimed.id.to_string()) {
+            job.lost.retain(|fence| *fence != claimed.fence);
         }
     }
 
@@ -476,7 +493,7 @@ impl Model {
 
     fn absolve(&mut self, id: &str) {
         let job = self.jobs.get_mut(id).unwrap();
-        (job.attempts, job.mark, job.lost, job.lost_mark) = (0, 0, 0, None);
+        (job.attempts, job.mark, job.lost, job.lost_mark) = (0, 0, Vec::new(), None);
     }
 
     fn seal(&mut self, run: &str) {
