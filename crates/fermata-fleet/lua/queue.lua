@@ -240,6 +240,14 @@ end
 
 local function open_count(run) return number(call('HGET', run_key(run), '#open')) end
 
+local function recount(run)
+  local fields, open = call('HGETALL', run_key(run)), 0
+  for n = 1, #fields, 2 do
+    if fields[n + 1] == '' and fields[n] ~= 'seal' then open = open + 1 end
+  end
+  if open ~= open_count(run) then call('HSET', run_key(run), '#open', open) end
+end
+
 -- Puts a job where it belongs: behind the parents that have not ended, or into the line.
 local function start(id)
   local key, parents = run_key(run_of(id)), {}
@@ -366,18 +374,6 @@ put_right = function(id, tenant)
   enter(tenant)
 end
 
--- id fence how, and what it takes -> 1, or 0 if the job is another's now
-local function settle(id, fence, how, ...)
-  local j = particulars(id)
-  -- Settled before, and the answer was lost: the fence is still ours.
-  if j[2] == fence and j[1] ~= 'running' then return 1 end
-  if j[2] ~= fence then
-    excuse(id, fence)
-    return 0
-  end
-  if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
-  conclude(id, j, how, ...)
-  return 1
 -- Whoever asks for a job that it lost is alive: Redis was away, or the worker stalled, and the job took nobody down.
 local function excuse(id, fence)
   local rest = {}
@@ -391,6 +387,18 @@ local function excuse(id, fence)
   end
 end
 
+-- id fence how, and what it takes -> 1, or 0 if the job is another's now
+local function settle(id, fence, how, ...)
+  local j = particulars(id)
+  -- Settled before, and the answer was lost: the fence is still ours.
+  if j[2] == fence and j[1] ~= 'running' then return 1 end
+  if j[2] ~= fence then
+    excuse(id, fence)
+    return 0
+  end
+  if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
+  conclude(id, j, how, ...)
+  return 1
 end
 
 local settled = {}
@@ -427,6 +435,37 @@ local function recover(id)
     call('HSET', job(id), 'error', 'worker ' .. worker .. ' was lost')
     conclude(id, particulars(id), 'first')
   end
+end
+
+-- Puts a job where its state says that it is, if it is not there -> whether it was not. Redis may have been started from a
+-- file that ends in the middle of what a script did.
+local function mend(id)
+  local j = call('HMGET', job(id), 'state', 'needs', 'worker')
+  local s, at = j[1], call('ZSCORE', state(j[1]), id)
+  if s == 'done' or s == 'dead' then
+    if not at then call('ZADD', state(s), now, id) end
+    entity_ended(id, s)
+    return true
+  elseif s == 'running' then
+    if at then return false end
+    if j[3] then
+      -- Its worker may be at it; then it says so before this lease ends.
+      call('ZADD', state(s), now + GRACE_MS, id)
+      return true
+    end
+  elseif s == 'queued' or s == 'parked' then
+    if at and call('LPOS', line(tenant_of(id)), id) then return false end
+  elseif at and j[2] then
+    start(id)
+    return call('HGET', job(id), 'state') ~= s
+  elseif at and tonumber(at) < FOR_EVER then
+    return false
+  end
+  unline(id)
+  if at then call('ZREM', state(s), id) end
+  call('HDEL', job(id), 'state')
+  start(id)
+  return true
 end
 
 local function forget(run)
@@ -487,23 +526,23 @@ local ops = {}
 function ops.exchange() return exchanged(claim(unpack(ARGV, 3, 6))) end
 
 -- tenant run cap weight, then for each job: entity, the entities it waits for (with blanks between)
--- -> jobs added, jobs that have not ended
+-- -> jobs added or put back where they belong, jobs that have not ended
 function ops.push(tenant, run, cap, weight, ...)
-  local name, jobs, new = tenant .. '/' .. run, { ... }, {}
+  local name, jobs, new, known = tenant .. '/' .. run, { ... }, {}, {}
   local key = run_key(name)
   call('HSET', about(tenant), 'cap', cap, 'weight', weight)
   call('ZADD', P .. ':runs', 0, name)
   for n = 1, #jobs, 2 do
     local entity, id = jobs[n], name .. '/' .. jobs[n]
-    if call('HEXISTS', key, entity) == 0 then
-      local s = call('HGET', job(id), 'state')
-      if s == 'dead' then
-        call('HSET', key, entity, 'dead')
-      else
-        open(id)
-        -- One that still runs though its run was dropped goes on.
-        if s then call('HDEL', job(id), 'cancel', 'dropped') else new[#new + 1] = n end
-      end
+    local how, s = call('HGET', key, entity), call('HGET', job(id), 'state')
+    if not how and s == 'dead' then
+      call('HSET', key, entity, 'dead')
+    elseif not how or how == '' then
+      open(id)
+      -- One that still runs though its run was dropped goes on.
+      if not how and s then call('HDEL', job(id), 'cancel', 'dropped') end
+      local which = s and known or new
+      which[#which + 1] = n
     end
   end
   for _, n in ipairs(new) do
@@ -515,11 +554,21 @@ function ops.push(tenant, run, cap, weight, ...)
     if jobs[n + 1] ~= '' then call('HSET', job(id), 'needs', jobs[n + 1]) end
     start(id)
   end
-  local added, rest = #new, open_count(name)
-  -- All of it ended before, or there was nothing to do: what is missing is the seal.
-  if rest == 0 and call('HEXISTS', key, 'seal') == 0 then
-    seal(name)
-    added = added + 1
+  local added = #new
+  recount(name)
+  for _, n in ipairs(known) do
+    if mend(name .. '/' .. jobs[n]) then added = added + 1 end
+  end
+  local rest = open_count(name)
+  if rest == 0 then
+    local how, s = call('HGET', key, 'seal'), call('HGET', job(name .. '/seal'), 'state')
+    -- All of it ended before, or there was nothing to do: what is missing is the seal.
+    if not how or (how == '' and not s) then
+      seal(name)
+      added = added + 1
+    elseif how == '' and mend(name .. '/seal') then
+      added = added + 1
+    end
   end
   call('HINCRBY', P .. ':counters', 'enqueued', added)
   -- Its cap may be higher than it was.
@@ -541,6 +590,7 @@ function ops.renew(worker, lease, info, ...)
       if held[n + 2] ~= '' then call('HSET', job(id), 'progress', held[n + 2]) end
       out[#out + 1] = call('HEXISTS', job(id), 'cancel') == 1 and 2 or 1
     else
+      excuse(id, held[n + 1])
       out[#out + 1] = 0
     end
   end
@@ -591,7 +641,6 @@ function ops.hold(tenant, reason, from)
   local held = call('HGET', about(tenant), 'held')
   if not held then
     call('HSET', about(tenant), 'held', reason)
-      excuse(id, held[n + 1])
   elseif not string.find(' ' .. held .. ' ', ' ' .. reason .. ' ', 1, true) then
     call('HSET', about(tenant), 'held', held .. ' ' .. reason)
   end

@@ -102,7 +102,7 @@ pub struct RunJobs {
 /// What enqueueing came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// Jobs that were not there before.
+    /// Jobs that were not there before, or nowhere that they would have been found.
     pub added: u64,
     /// Jobs of the run that have not ended.
     pub open: u64,
@@ -251,7 +251,8 @@ impl Queue {
         &self.link
     }
 
-    /// Enqueues the jobs of a run; those that are there already are left as they are.
+    /// Enqueues the jobs of a run. Those that are there already are left as they are, but for those that a Redis that came back
+    /// in the middle of a change has neither in line nor waiting: they are put back.
     pub async fn push(&self, run: &RunJobs) -> Result<Pushed, LinkError> {
         let numbers = [run.cap.to_string(), run.weight.to_string()];
         let needs: Vec<String> = run.jobs.iter().map(|(_, needs)| needs.join(" ")).collect();

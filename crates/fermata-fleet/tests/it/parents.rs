@@ -165,6 +165,73 @@ async fn an_emptied_redis_is_filled_again() {
     assert_eq!(all(&stage, &Turn::Done).await, ["a", "b", "child", SEAL]);
 }
 
+/// A Redis that starts from a file which ends in the middle of a script knows of the first of its writes, and not of the rest.
+#[tokio::test]
+async fn what_was_done_in_part_is_put_right_when_it_is_enqueued_again() {
+    let check = async |broken: &[&str], added: u64, rest: &[&str]| {
+        let stage = Stage::new();
+        stage.push("acme", FAMILY).await;
+        let claimed = stage.claim("w1").await.unwrap();
+        assert_eq!(claimed.id, job("acme", "a"));
+        let run = format!("acme/{RUN}");
+        for line in broken {
+            let line = line.replace("KEY", &stage.key("")).replace("RUN", &run);
+            let () = stage.raw(&line.split(' ').collect::<Vec<_>>()).await;
+        }
+        assert!(broken.is_empty() || laws::check(&stage.dump().await).is_err(), "{broken:?}");
+        assert_eq!(stage.push("acme", FAMILY).await.added, added, "{broken:?}");
+        laws::check(&stage.dump().await).unwrap_or_else(|why| panic!("{broken:?}: {why}"));
+        assert_eq!(stage.push("acme", FAMILY).await.added, 0, "{broken:?}: twice is once");
+        stage.queue.settle(&claimed, &Turn::Done).await.unwrap();
+        assert_eq!(all(&stage, &Turn::Done).await, rest, "{broken:?}");
+        laws::check(&stage.dump().await).unwrap();
+    };
+    let usual = ["b", "child", SEAL];
+    check(&[], 0, &usual).await;
+    // Taken out of its line to be claimed, and never said to be running.
+    check(&["LPOP KEYready:acme", "ZREM KEYring acme"], 1, &usual).await;
+    check(&["LPOP KEYready:acme", "ZREM KEYqueued RUN/b"], 1, &usual).await;
+    check(&["ZREM KEYqueued RUN/b"], 1, &usual).await;
+    check(&["ZREM KEYrunning RUN/a"], 1, &usual).await;
+    check(&["ZREM KEYwaiting RUN/child"], 1, &usual).await;
+    // Enqueued, and nothing of it but its name.
+    check(
+        &["LPOP KEYready:acme", "ZREM KEYqueued RUN/b", "DEL KEYjob:RUN/b", "ZREM KEYring acme"],
+        1,
+        &usual,
+    )
+    .await;
+    // Ended, and its run was not told, nor who waited for it.
+    let done =
+        ["LPOP KEYready:acme", "ZREM KEYring acme", "ZREM KEYqueued RUN/b", "HSET KEYjob:RUN/b state done"];
+    check(&done, 1, &usual[1..]).await;
+    let counted = [&done[..], &["ZADD KEYdone 1 RUN/b", "HSET KEYrun:RUN b done"]].concat();
+    check(&counted, 0, &usual[1..]).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ended_in_part_and_a_seal_that_was_not_called_are_put_right() {
+    let stage = Stage::new();
+    stage.push("acme", &[("a", &[])]).await;
+    let held = stage.claim("w1").await.unwrap();
+    let (id, seal) = (held.id.to_string(), job("acme", SEAL).to_string());
+    let () = stage.raw(&["HSET", &stage.key("tenant:acme"), "busy", "0"]).await;
+    let () = stage.raw(&["HDEL", &stage.key(&format!("job:{id}")), "worker"]).await;
+    let () = stage.raw(&["ZREM", &stage.key("running"), &id]).await;
+    assert_eq!(stage.push("acme", &[("a", &[])]).await.added, 1);
+    laws::check(&stage.dump().await).unwrap();
+    // The seal was to wait for something that has ended since.
+    stage.turn(&Turn::Done).await.unwrap();
+    let () = stage.raw(&["LREM", &stage.key("ready:acme"), "1", &seal]).await;
+    let () = stage.raw(&["ZREM", &stage.key("queued"), &seal]).await;
+    let () = stage.raw(&["ZREM", &stage.key("ring"), "acme"]).await;
+    let () = stage.raw(&["ZADD", &stage.key("waiting"), "9e15", &seal]).await;
+    let () = stage.raw(&["HSET", &stage.key(&format!("job:{seal}")), "state", "waiting"]).await;
+    assert_eq!(stage.push("acme", &[("a", &[])]).await.added, 1);
+    laws::check(&stage.dump().await).unwrap();
+    assert_eq!(all(&stage, &Turn::Done).await, [SEAL]);
+}
+
 #[tokio::test]
 async fn what_is_there_is_left_as_it_is() {
     let stage = Stage::new();
