@@ -3,7 +3,7 @@
 //! A job is only names. Its tenant's settings, its plan, its log and what its parents gave are in the store, so any
 //! worker can go on with it; what it holds in memory between two slices is only there to save it the reading.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fermata_core::catalogue;
 use fermata_core::checkpoint::Outcome;
-use fermata_core::manifest::EntryStatus;
+use fermata_core::manifest::{EntryStatus, Manifest};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::{Plan, Wish};
 use fermata_core::settings::Settings;
@@ -233,7 +233,7 @@ impl Worker {
     }
 
     /// A job whose run has no plan any more: it is a snapshot, or was abandoned. A job that failed in a snapshot
-    /// comes here when an operator tries it again; that takes a run of its own.
+    /// comes here when an operator tries it again; that takes a run of its own, which also reads what is missing for want of it.
     async fn after_the_run(&self, engine: &Engine, held: &Held) -> Result<Turn, Halt> {
         let JobId { tenant, run, entity } = &held.claimed.id;
         self.forget(tenant, run);
@@ -243,7 +243,8 @@ impl Worker {
         if !again || entity == SEAL {
             return Ok(Turn::Done);
         }
-        let wish = Wish { only: [entity.clone()].into(), from: manifest.wish.from, ..Wish::default() };
+        let only = with_orphans(entity, &manifest);
+        let wish = Wish { only, from: manifest.wish.from, ..Wish::default() };
         let producer = Producer { engine: engine.clone(), queue: self.queue.clone(), now: self.now };
         match producer.enqueue(tenant, wish).await {
             Ok(enqueued) => {
@@ -359,6 +360,20 @@ impl Worker {
 
     fn sites(&self) -> std::sync::MutexGuard<'_, HashMap<(Tenant, RunId), Known>> {
         self.at_hand.sites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An entity, and what a snapshot lacks of the entities that are read by its keys, and by theirs.
+fn with_orphans(entity: &str, manifest: &Manifest) -> BTreeSet<String> {
+    let mut again = BTreeSet::from([entity.to_owned()]);
+    loop {
+        let orphan = catalogue::ENTITIES.iter().find(|child| {
+            !again.contains(child.name)
+                && child.parents().any(|parent| again.contains(parent.name))
+                && manifest.entry(child.name).is_some_and(|entry| entry.status.is_gap())
+        });
+        let Some(orphan) = orphan else { return again };
+        again.insert(orphan.name.to_owned());
     }
 }
 

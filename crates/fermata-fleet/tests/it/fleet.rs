@@ -271,6 +271,36 @@ async fn a_request_that_always_fails_ends_in_a_dead_letter_and_the_rest_is_seale
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_is_tried_again_takes_along_what_is_missing_for_want_of_it() {
+    let fleet = Fleet::start(Sim::builder().seed(4).worklogs(200), 1).await;
+    let (producer, tenant) = (fleet.producer(), &fleet.tenants[0]);
+    fleet.sim.fault(Fault::status(500).path("/4/projects").times(10_000));
+    producer.enqueue(tenant, Wish::default()).await.unwrap();
+    let _worker = fleet.worker("one", SLICE);
+    fleet.settled(&[JobState::Dead]).await;
+    let first = fleet.vault.latest(tenant).await.unwrap().unwrap();
+    let missing: Vec<_> = first.entities.iter().filter(|entry| entry.status.is_gap()).collect();
+    assert!(
+        missing.len() > 5 && missing.iter().any(|entry| entry.status == EntryStatus::Skipped),
+        "{missing:?}"
+    );
+    fleet.sim.clear_faults();
+    let dead =
+        Filter { state: Some(JobState::Dead), entity: Some("projects".to_owned()), ..Filter::default() };
+    let (jobs, _) = fleet.queue.list(&dead, 10).await.unwrap();
+    let acted = fleet.queue.act(fermata_fleet::queue::Action::Retry, &jobs[0].id, "me", None).await;
+    acted.unwrap().unwrap();
+    fleet.settled(&[JobState::Dead]).await;
+    let again = fleet.vault.latest(tenant).await.unwrap().unwrap();
+    assert_ne!(again.run, first.run);
+    for entry in missing {
+        let entry = again.entry(&entry.entity).unwrap();
+        assert_eq!(entry.status, EntryStatus::Complete, "{entry:?}");
+    }
+    assert_eq!(again.entry("worklogs").unwrap().status, EntryStatus::LeftOut);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_redis_is_filled_again() {
     let fleet =
         Fleet::start(Sim::builder().seed(5).worklogs(3_000).latency(Duration::from_millis(5)), 2).await;
