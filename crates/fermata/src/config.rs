@@ -128,12 +128,9 @@ impl Config {
                     .to_owned(),
             );
         }
-        let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(&environment);
         let host = gethostname::gethostname().to_string_lossy().into_owned();
-        let who = format!(
-            "{}@{host}",
-            user.filter(|user| !user.is_empty()).unwrap_or_else(|| "somebody".to_owned())
-        );
+        let users = || std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let who = format!("{}@{host}", user(&environment, uid(), users));
         if !wrong.is_empty() {
             return Err(ConfigError(wrong));
         }
@@ -148,6 +145,36 @@ impl Config {
             log_level,
         })
     }
+}
+
+/// Who gives the command, as far as can be told: a process that nobody logged in for has a number at least.
+fn user(
+    environment: impl Fn(&str) -> Option<String>,
+    uid: Option<u32>,
+    users: impl FnOnce() -> String,
+) -> String {
+    let mut named = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(environment);
+    if let Some(user) = named.find(|user| !user.is_empty()) {
+        return user;
+    }
+    let Some(uid) = uid.map(|uid| uid.to_string()) else { return "somebody".to_owned() };
+    let users = users();
+    let mut users = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    match users.find(|fields| fields.get(2) == Some(&&*uid)) {
+        Some(fields) if !fields[0].is_empty() => fields[0].to_owned(),
+        _ => format!("uid-{uid}"),
+    }
+}
+
+/// The user that this process runs as, where the system says so in a file.
+#[cfg(unix)]
+fn uid() -> Option<u32> {
+    std::fs::metadata("/proc/self").ok().map(|process| std::os::unix::fs::MetadataExt::uid(&process))
+}
+
+#[cfg(not(unix))]
+fn uid() -> Option<u32> {
+    None
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
@@ -204,6 +231,22 @@ mod tests {
         );
         let config = Config::from(&Global::default(), LevelFilter::ERROR, |_| None).unwrap();
         assert_eq!((config.store.as_str(), config.store_is_default), (STORE, true));
+    }
+
+    #[test]
+    fn who_gives_a_command() {
+        let check = |environment: &[(&str, &str)], uid: Option<u32>, expect: &str| {
+            let of = |name: &str| {
+                environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            let users = || "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:::\n".to_owned();
+            assert_eq!(user(of, uid, users), expect);
+        };
+        check(&[("USER", "ann"), ("LOGNAME", "bob")], Some(0), "ann");
+        check(&[("USER", ""), ("LOGNAME", "bob")], Some(0), "bob");
+        check(&[], Some(1000), "ann");
+        check(&[], Some(100), "uid-100");
+        check(&[("USER", "")], None, "somebody");
     }
 
     #[test]

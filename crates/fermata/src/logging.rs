@@ -20,6 +20,9 @@ pub(crate) fn start(config: &Config) {
     let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => registry.with(layer.compact()).init(),
-        LogFormat::Json => registry.with(layer.json()).init(),
+        LogFormat::Json => {
+            registry.with(layer.json()).init();
+            std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+        }
     }
 }

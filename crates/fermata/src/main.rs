@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
         }
     };
-    let out = out::Out::new(cli.global.json, cli.global.quiet);
+    let out = out::Out::new(cli.global.json, cli.global.quiet, cli.global.log);
     let result = config::Config::load(&cli.global, cli.command.log_level())
         .map_err(anyhow::Error::from)
         .and_then(|config| {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            out::error(&error);
+            out.error(&error);
             ExitCode::from(exit::code(&error))
         }
     }

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::json;
 
+use crate::config::LogFormat;
 use crate::exit;
 
 /// Where words and documents go.
@@ -13,11 +15,12 @@ use crate::exit;
 pub(crate) struct Out {
     json: bool,
     quiet: bool,
+    log: LogFormat,
 }
 
 impl Out {
-    pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        Self { json, quiet }
+    pub(crate) fn new(json: bool, quiet: bool, log: LogFormat) -> Self {
+        Self { json, quiet, log }
     }
 
     /// Whether stdout carries one JSON document.
@@ -27,12 +30,7 @@ impl Out {
 
     /// Whether progress is drawn, and not written line by line.
     pub(crate) fn draws(self) -> bool {
-        !self.quiet && io::stderr().is_terminal()
-    }
-
-    /// Whether there is talk at all.
-    pub(crate) fn talks(self) -> bool {
-        !self.quiet
+        !self.quiet && self.log == LogFormat::Text && io::stderr().is_terminal()
     }
 
     /// A result: the document with `--json`, else what `text` makes of it.
@@ -43,10 +41,36 @@ impl Out {
 
     /// A line of talk.
     pub(crate) fn say(self, line: &str) {
-        if self.talks() {
-            let _ = writeln!(io::stderr().lock(), "{line}");
+        match self.log {
+            _ if self.quiet => {}
+            LogFormat::Text => talk(line),
+            LogFormat::Json => talk(&event("INFO", line, None)),
         }
     }
+
+    /// A failure, with its causes and what to do about it.
+    pub(crate) fn error(self, error: &anyhow::Error) {
+        let causes = causes(error);
+        match (self.log, exit::hint(error)) {
+            (LogFormat::Text, None) => talk(&format!("error: {causes}")),
+            (LogFormat::Text, Some(hint)) => talk(&format!("error: {causes}\n  {hint}")),
+            (LogFormat::Json, hint) => talk(&event("ERROR", &causes, hint)),
+        }
+    }
+}
+
+fn talk(lines: &str) {
+    let _ = writeln!(io::stderr().lock(), "{lines}");
+}
+
+/// Talk in the form of the log, for whoever reads that line by line.
+fn event(level: &str, message: &str, hint: Option<&str>) -> String {
+    let mut fields = json!({ "message": message });
+    if let Some(hint) = hint {
+        fields["hint"] = hint.into();
+    }
+    json!({ "timestamp": Timestamp::now(), "level": level, "fields": fields, "target": "fermata" })
+        .to_string()
 }
 
 /// Data for stdout. A reader that has gone away is no failure of ours.
@@ -59,15 +83,6 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
     match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
-    }
-}
-
-/// A failure, with its causes and what to do about it.
-pub(crate) fn error(error: &anyhow::Error) {
-    let mut stderr = io::stderr().lock();
-    let _ = writeln!(stderr, "error: {}", causes(error));
-    if let Some(hint) = exit::hint(error) {
-        let _ = writeln!(stderr, "  {hint}");
     }
 }
 

@@ -6,7 +6,8 @@ use std::net::TcpListener;
 use fermata_fleet::testing::RedisServer;
 
 use super::fleet;
-use crate::stage::Ended;
+use crate::fleet::Fleet;
+use crate::stage::{Ended, site};
 
 const PASSWORD: &str = "s3cret-Pa55word";
 const WRONG: &str = "wr0ng-Pa55word";
@@ -148,6 +149,27 @@ fn no_password_is_ever_said() {
         for secret in [PASSWORD, WRONG] {
             assert!(!ended.stderr.contains(secret) && !ended.stdout.contains(secret), "{ended:?}");
         }
+    }
+}
+
+#[test]
+fn a_queue_that_fails_is_said_once_and_not_for_each_tenant() {
+    let fleet = Fleet::start(site(), 3, 1_000.0);
+    fleet.fermata("enqueue --all").run().code(0);
+    super::tell_redis(&fleet, "ACL SETUSER reader on >x ~* &* +@all -@scripting");
+    let address = fleet.redis.url().replace("redis://", "redis://reader:x@");
+    for line in ["enqueue --all", "reconcile"] {
+        let call = |line: &str| fleet.stage.fermata(line).env("FERMATA_REDIS", &address);
+        let said = call(line).run().error(2, &["Redis refuses us"]);
+        assert_eq!((said.stderr.lines().count(), &*said.stdout), (1, ""), "{line}: {said:?}");
+        let said = call(&format!("{line} --json")).run().error(2, &["Redis refuses us"]);
+        assert_eq!(said.stderr.lines().count(), 1, "{line}: {said:?}");
+        let document = said.json();
+        let why: Vec<_> =
+            document["tenants"].as_array().unwrap().iter().map(|line| &line["reason"]).collect();
+        assert!(why[0].as_str().unwrap().starts_with("Redis refuses us"), "{document}");
+        let rest = "not tried, since the queue failed before its turn";
+        assert_eq!(why[1..], [rest, rest], "{document}");
     }
 }
 

@@ -80,6 +80,30 @@ fn a_worker_that_is_told_to_stop_gives_its_jobs_back_unspent() {
 }
 
 #[test]
+fn a_log_in_json_has_nothing_else_on_stderr() {
+    let fleet = enqueued();
+    let call = |line: &str| fleet.fermata(&format!("{line} --log json"));
+    let mut said = vec![
+        ("worker --egress a --egress-rate NaN", call("worker --egress a --egress-rate NaN").run().code(2)),
+        ("enqueue nobody", call("enqueue nobody").run().code(2)),
+        ("worker", fleet.stage.fermata("worker --log json").env("FERMATA_REDIS", "x").run().code(2)),
+    ];
+    let running = [("worker", call("worker").start()), ("scheduler", call("scheduler").start())];
+    let tenant = &fleet.tenants[0];
+    until(&fleet, "there is a snapshot", || !fleet.stage.block_on(fleet.snapshots(tenant)).is_empty());
+    said.extend(running.map(|(line, process)| (line, process.terminate().code(0))));
+    for (line, ended) in said {
+        assert!(!ended.stderr.is_empty(), "{line}");
+        for text in ended.stderr.lines() {
+            let event: serde_json::Value =
+                serde_json::from_str(text).unwrap_or_else(|error| panic!("{line}: {error}: {text}"));
+            let texts = [&event["timestamp"], &event["level"], &event["fields"]["message"]];
+            assert!(texts.iter().all(|text| text.is_string()), "{line}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_worker_at_once() {
     let fleet = enqueued();
     fleet.stage.sim.fault(Fault::new(FaultKind::Hang { seconds: 300.0 }).times(1_000));

@@ -81,7 +81,7 @@ pub(crate) async fn run(backup: Backup, config: &Config, out: Out, now: Timestam
             Err(error) => {
                 codes.push(exit::code(&error));
                 reports.push(Report::failed(&tenant, None, Tally::default(), 0.0, out::causes(&error)));
-                out::error(&error.context(tenant));
+                out.error(&error.context(tenant));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::Wish;
 use fermata_fleet::produce::due_time;
-use fermata_fleet::{Enqueued, Producer};
+use fermata_fleet::{Enqueued, ProduceError, Producer};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -45,49 +45,37 @@ pub(crate) async fn run(enqueue: Enqueue, config: &Config, out: Out, now: Timest
     let vault = super::open_without_key(config).await?;
     let producer = fleet::producer(vault.clone(), fleet::queue_at_once(config, &vault, out).await?);
     let wish = Wish { only: enqueue.entity.into_iter().collect(), from: enqueue.from, full: enqueue.full };
-    let mut lines = Vec::new();
-    let mut codes = Vec::new();
+    let mut told = Told::new(out);
     let alone = enqueue.tenants.len() == 1;
     let named: BTreeSet<Tenant> = if enqueue.all || enqueue.due {
         let (settings, unreadable) = super::all_settings(&vault).await?;
-        for (tenant, error) in unreadable {
-            codes.push(exit::code(&error));
-            lines.push(failed(tenant, &error));
-        }
-        if settings.is_empty() && lines.is_empty() {
+        if settings.is_empty() && unreadable.is_empty() {
             let what = "there is no tenant to back up; `fermata tenant add NAME` adds one";
             return Err(Usage(what.to_owned()).into());
         }
+        told.unreadable(unreadable);
         settings.into_iter().filter(|settings| !settings.paused).map(|settings| settings.tenant).collect()
     } else {
         enqueue.tenants.into_iter().collect()
     };
     for tenant in named {
+        if told.away.is_some() {
+            told.not_reached(tenant);
+            continue;
+        }
         let enqueued = if enqueue.due {
             due(&producer, &tenant, now).await
         } else {
             producer.enqueue(&tenant, wish.clone()).await.map(Some).map_err(anyhow::Error::from)
         };
         match enqueued {
-            Ok(Some(enqueued)) => {
-                codes.push(exit::DONE);
-                lines.push(line(enqueued));
-            }
+            Ok(Some(enqueued)) => told.enqueued([enqueued]),
             Ok(None) => {}
             Err(error) if alone && !out.is_json() => return Err(error),
-            Err(error) => {
-                codes.push(exit::code(&error));
-                lines.push(failed(tenant.clone(), &error));
-                out::error(&error.context(tenant));
-            }
+            Err(error) => told.failed(tenant, error),
         }
     }
-    show(
-        lines,
-        if enqueue.due { "No tenant is due." } else { "Every tenant is paused: nothing was enqueued." },
-        out,
-    )?;
-    Ok(exit::sum(&codes))
+    told.show(if enqueue.due { "No tenant is due." } else { "Every tenant is paused: nothing was enqueued." })
 }
 
 /// Enqueues a tenant if its schedule says so.
@@ -103,26 +91,75 @@ pub(crate) async fn reconcile(config: &Config, out: Out) -> anyhow::Result<u8> {
     let vault = super::open_without_key(config).await?;
     let producer = fleet::producer(vault.clone(), fleet::queue_at_once(config, &vault, out).await?);
     let (settings, unreadable) = super::all_settings(&vault).await?;
-    let (mut lines, mut codes) = (Vec::new(), Vec::new());
-    for (tenant, error) in unreadable {
-        codes.push(exit::code(&error));
-        lines.push(failed(tenant, &error));
-    }
+    let mut told = Told::new(out);
+    told.unreadable(unreadable);
     for settings in settings {
+        if told.away.is_some() {
+            told.not_reached(settings.tenant);
+            continue;
+        }
         match producer.reconcile(&settings).await.map_err(anyhow::Error::from) {
-            Ok(enqueued) => {
-                codes.push(exit::DONE);
-                lines.extend(enqueued.into_iter().map(line));
-            }
-            Err(error) => {
-                codes.push(exit::code(&error));
-                lines.push(failed(settings.tenant.clone(), &error));
-                out::error(&error.context(settings.tenant));
-            }
+            Ok(enqueued) => told.enqueued(enqueued),
+            Err(error) => told.failed(settings.tenant, error),
         }
     }
-    show(lines, "Nothing is missing in the queue.", out)?;
-    Ok(exit::sum(&codes))
+    told.show("Nothing is missing in the queue.")
+}
+
+/// What became of the tenants, one after the other.
+struct Told {
+    lines: Vec<Line>,
+    codes: Vec<u8>,
+    /// The queue did not do what it was asked: it would say the same of every tenant.
+    away: Option<anyhow::Error>,
+    out: Out,
+}
+
+impl Told {
+    fn new(out: Out) -> Self {
+        Self { lines: Vec::new(), codes: Vec::new(), away: None, out }
+    }
+
+    fn unreadable(&mut self, tenants: Vec<(Tenant, anyhow::Error)>) {
+        for (tenant, error) in tenants {
+            self.codes.push(exit::code(&error));
+            self.lines.push(failed(tenant, out::causes(&error)));
+        }
+    }
+
+    fn enqueued(&mut self, enqueued: impl IntoIterator<Item = Enqueued>) {
+        self.codes.push(exit::DONE);
+        self.lines.extend(enqueued.into_iter().map(line));
+    }
+
+    fn failed(&mut self, tenant: Tenant, error: anyhow::Error) {
+        self.codes.push(exit::code(&error));
+        let line = failed(tenant.clone(), out::causes(&error));
+        if !matches!(error.downcast_ref(), Some(ProduceError::Link(_))) {
+            self.lines.push(line);
+            self.out.error(&error.context(tenant));
+            return;
+        }
+        self.away = Some(error);
+        self.lines.extend(Some(line).filter(|_| self.out.is_json()));
+    }
+
+    /// The document names every tenant; people have read the one error.
+    fn not_reached(&mut self, tenant: Tenant) {
+        if self.out.is_json() {
+            self.lines.push(failed(tenant, "not tried, since the queue failed before its turn".to_owned()));
+        }
+    }
+
+    fn show(self, nothing: &str) -> anyhow::Result<u8> {
+        if self.away.is_none() || !self.lines.is_empty() {
+            show(self.lines, nothing, self.out)?;
+        }
+        match self.away {
+            Some(error) => Err(error),
+            None => Ok(exit::sum(&self.codes)),
+        }
+    }
 }
 
 fn line(enqueued: Enqueued) -> Line {
@@ -130,8 +167,8 @@ fn line(enqueued: Enqueued) -> Line {
     Line { tenant, run: Some(run), resumed, added, open, reason: None }
 }
 
-fn failed(tenant: Tenant, error: &anyhow::Error) -> Line {
-    Line { tenant, run: None, resumed: false, added: 0, open: 0, reason: Some(out::causes(error)) }
+fn failed(tenant: Tenant, reason: String) -> Line {
+    Line { tenant, run: None, resumed: false, added: 0, open: 0, reason: Some(reason) }
 }
 
 fn show(lines: Vec<Line>, nothing: &str, out: Out) -> std::io::Result<()> {

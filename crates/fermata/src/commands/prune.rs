@@ -70,7 +70,7 @@ pub(crate) async fn run(asked: Prune, config: &Config, out: Out) -> anyhow::Resu
             Err(error) => {
                 codes.push(exit::code(&error));
                 lines.push(failed(settings.tenant.clone(), &error));
-                out::error(&error.context(settings.tenant));
+                out.error(&error.context(settings.tenant));
             }
         }
     }

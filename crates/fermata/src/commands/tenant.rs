@@ -253,7 +253,7 @@ async fn list(vault: &Vault, out: Out, now: Timestamp) -> anyhow::Result<u8> {
     let mut tenants = Vec::new();
     let (all, unreadable) = super::all_settings(vault).await?;
     for (tenant, error) in unreadable {
-        crate::out::error(&error.context(tenant));
+        out.error(&error.context(tenant));
     }
     for settings in all {
         tenants.push(view(vault, &settings, now).await?);
