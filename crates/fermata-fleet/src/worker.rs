@@ -270,6 +270,8 @@ impl Worker {
                 };
                 return turn;
             }
+            // Between two looks for its plan: nothing is left to be done for it.
+            BackupError::Dropped { .. } => return Turn::Done,
             BackupError::Client(_) => return self.retry(Attempts::default().spend(0), error.to_string()),
             _ => return Turn::Dead(error.to_string()),
         };
