@@ -19,8 +19,12 @@ pub const WEIGHTS: RangeInclusive<u32> = 1..=100;
 
 /// Neither of Tempo's feeds is certain, so at least so often everything is read.
 pub const SWEEP_DAYS: u32 = 7;
+/// What may be set instead. Deletions can be asked for 180 days back.
+pub const SWEEP_DAYS_RANGE: RangeInclusive<u32> = 1..=90;
 /// Of how many percent of its records an entity may come back short before its snapshot is suspect.
 pub const SHRINK_PERCENT: u32 = 20;
+/// What may be set instead.
+pub const SHRINK_PERCENT_RANGE: RangeInclusive<u32> = 1..=100;
 
 /// The settings of one tenant, as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

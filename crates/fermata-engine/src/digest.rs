@@ -35,6 +35,8 @@ pub struct Digest {
     pub new: u64,
     /// Records that were newer forms of those that it had read.
     pub changed: u64,
+    /// Records that it had read in this form.
+    pub repeats: u64,
     /// Bytes of the records kept.
     pub bytes: u64,
     /// How the records compare with the base, each counted once.
@@ -116,6 +118,7 @@ pub fn digest(entity: &Entity, parent: Option<&str>, page: &Page, against: &Agai
         }
         digest.rows.push(row);
         if class == Class::Known {
+            digest.repeats += 1;
             continue;
         }
         digest.new += u64::from(class == Class::New);

@@ -6,8 +6,8 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use fermata_core::catalogue::{Delta, Entity, Key, Read, Way};
-use fermata_core::checkpoint::{Cursor, Next, Note, Outcome, Place, State, Tally};
+use fermata_core::catalogue::{Delta, Entity, Read, Way};
+use fermata_core::checkpoint::{Cursor, Next, Note, Outcome, Place, Tally};
 use fermata_core::index::Index;
 use fermata_core::plan::{self, Plan};
 use fermata_core::seen::mark;
@@ -15,24 +15,18 @@ use fermata_tempo::client::Cost;
 use fermata_tempo::error::PagingError;
 use fermata_tempo::page::Page;
 use fermata_tempo::paging::{self, Remember, Shown};
-use fermata_tempo::{Client, Disposition, TempoError};
+use fermata_tempo::{Client, TempoError};
 use fermata_vault::{Known, Log, Step, VaultError};
 use jiff::{Timestamp, civil::Date};
 use roaring::RoaringTreemap;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::digest::{self, Against, Digest, Piece, widen};
-use crate::items::{Found, Item};
+mod heed;
+mod totals;
 
-/// Keys that may be refused before an entity is given up that has answered for none.
-const REFUSED_FIRST_MAX: u64 = 3;
-/// Keys that may run out of attempts before an entity is given up.
-const EXHAUSTED_MAX: usize = 3;
-/// How the reason begins where attempts ran out.
-const EXHAUSTED: &str = "given up after ";
-/// A key shorter than this says nothing about anybody, and may be a part of other words.
-const TELLING_CHARS: usize = 8;
+use crate::clock::Clock;
+use crate::digest::{self, Against, Digest, Piece};
+use crate::items::{Found, Item};
 
 /// The work on one entity of a run.
 pub struct Job {
@@ -102,29 +96,6 @@ impl Job {
             self.page(stop).await?;
             flow = told(self);
         }
-    }
-
-    /// Gives up what it was asking for, after so many attempts: one key of many, or all.
-    pub async fn exhaust(&mut self, attempts: u32, error: &TempoError) -> Result<(), VaultError> {
-        let why = format!("{EXHAUSTED}{attempts} attempts: {error}");
-        // Counted in the log: the next attempt may be another process's.
-        if self.heeds_feed() {
-            return self.sweep(format!("what changed could not be had ({why})")).await;
-        }
-        let exhausted = |note: &&Note| matches!(note, Note::Refused(why) if why.starts_with(EXHAUSTED));
-        let before = self.log.state().notes.iter().filter(exhausted).count();
-        match self.locate(self.log.state().cursor.clone()) {
-            Some((cursor, item)) if !item.name.is_empty() && before < EXHAUSTED_MAX => {
-                let refusal = Refusal { why: scrubbed(&why, &item), hopeless: false };
-                self.pass_over(&cursor, &item, self.tally(), refusal).await
-            }
-            _ => self.give_up(Outcome::Failed(why)).await,
-        }
-    }
-
-    /// Ends the job.
-    pub async fn give_up(&mut self, outcome: Outcome) -> Result<(), VaultError> {
-        self.end(self.tally(), Vec::new(), outcome).await
     }
 
     async fn page(&mut self, stop: &CancellationToken) -> Result<(), JobError> {
@@ -291,127 +262,6 @@ impl Job {
         Ok(())
     }
 
-    /// Acts on an error: in another way, with fewer rows, past a gap, to an end; or hands it on.
-    async fn heed(&mut self, cursor: Cursor, item: &Item, error: TempoError) -> Result<(), JobError> {
-        let tally = self.tally();
-        let fresh = tally.answered == 0 && cursor.place == Place::Start;
-        let other_way = self.way() != Way::Fallback && self.has_other_way();
-        match error.disposition() {
-            Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
-            Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.heeds_feed() => {
-                Ok(self.sweep(error.to_string()).await?)
-            }
-            Disposition::Smaller if self.rows(self.read(&cursor)) > 1 => {
-                self.limit = Some(self.rows(self.read(&cursor)) / 2);
-                Ok(())
-            }
-            Disposition::Gap if fresh && other_way => Ok(self.read_other_way(tally, &error).await?),
-            Disposition::OtherWay if other_way => Ok(self.read_other_way(tally, &error).await?),
-            Disposition::Gap => Ok(self.pass_over(&cursor, item, tally, Self::refusal(&error, item)).await?),
-            Disposition::Smaller | Disposition::OtherWay | Disposition::GiveUp if !item.name.is_empty() => {
-                // One key that Tempo chokes on must not hide the keys after it.
-                Ok(self.pass_over(&cursor, item, tally, Refusal::other(&error, item)).await?)
-            }
-            Disposition::Smaller | Disposition::OtherWay | Disposition::GiveUp => {
-                Ok(self.end(tally, Vec::new(), Outcome::Failed(error.to_string())).await?)
-            }
-        }
-    }
-
-    /// Whether the entity's second way of reading can be gone: it may need keys that nobody gave.
-    fn has_other_way(&self) -> bool {
-        let first = self.entity.fallback.and_then(|second| second.reads.first());
-        first.is_some_and(|read| self.found.item_after(&read.over, None).is_some())
-    }
-
-    async fn read_other_way(&mut self, tally: Tally, error: &TempoError) -> Result<(), VaultError> {
-        let note = Note::Odd(format!("read in another way, since {error}"));
-        self.begin_anew(Way::Fallback, tally, note).await
-    }
-
-    /// Whether what was deleted or changed is being asked, of an entity that can be read whole as well.
-    fn heeds_feed(&self) -> bool {
-        let state = self.log.state();
-        let telling = self.entity.tells_deletions(self.way(), state.cursor.read);
-        matches!(self.entity.delta, Some(Delta::Feed(_))) && (self.way() == Way::Delta || telling)
-    }
-
-    /// Reads all of the entity instead of what changed.
-    pub async fn sweep(&mut self, why: String) -> Result<(), VaultError> {
-        let tally = self.tally();
-        self.begin_anew(Way::Sweep, tally, Note::Odd(format!("all of it was read, since {why}"))).await
-    }
-
-    async fn begin_anew(&mut self, way: Way, tally: Tally, note: Note) -> Result<(), VaultError> {
-        let tally = self.compared(way, tally.anew());
-        let step = Step { way, ..self.step(Next::Page(Cursor::default()), tally, vec![note]) };
-        self.append(step).await
-    }
-
-    fn refusal(error: &TempoError, item: &Item) -> Refusal {
-        // Of one key of many, 404 says that it is gone; of a list, that it may not be seen.
-        let hopeless = match error {
-            TempoError::Forbidden { status, .. } => *status == 403 || item.name.is_empty(),
-            _ => false,
-        };
-        Refusal { hopeless, ..Refusal::other(error, item) }
-    }
-
-    /// Passes over a key that cannot be read.
-    async fn pass_over(
-        &mut self,
-        cursor: &Cursor,
-        item: &Item,
-        mut tally: Tally,
-        refusal: Refusal,
-    ) -> Result<(), VaultError> {
-        tally.refused += 1;
-        let notes = vec![Note::Refused(refusal.why)];
-        let hopeless = refusal.hopeless && tally.answered == 0 && tally.refused >= REFUSED_FIRST_MAX;
-        let next = match self.locate(after(cursor, item)).filter(|_| !hopeless) {
-            Some((cursor, _)) => Next::Page(cursor),
-            None => Next::End(self.outcome(&tally, self.log.state(), &notes)),
-        };
-        let step = self.step(next, tally, notes);
-        self.append(step).await
-    }
-
-    /// How the job ends when nothing is left to ask.
-    fn outcome(&self, tally: &Tally, state: &State, notes: &[Note]) -> Outcome {
-        let refusal = |note: &Note| if let Note::Refused(why) = note { Some(why.clone()) } else { None };
-        let mut why = notes.iter().chain(&state.notes).find_map(refusal).unwrap_or_default();
-        let forbidden = why.contains("HTTP 403") || (why.contains("HTTP 404") && tally.answered == 0);
-        if forbidden {
-            why = format!("{why}; grant the token {}", self.entity.family.grant());
-        }
-        if forbidden && tally.answered == 0 && tally.met == 0 {
-            return Outcome::Skipped(why);
-        }
-        if forbidden && tally.answered == 0 {
-            return Outcome::Failed(format!("refused half way: {why}"));
-        }
-        if tally.refused > 0 {
-            let all = tally.refused + tally.answered;
-            return Outcome::Failed(format!("{} of {all} parts could not be read: {why}", tally.refused));
-        }
-        if let Some(second) =
-            self.entity.fallback.filter(|second| self.way() == Way::Fallback && !second.misses.is_empty())
-        {
-            return Outcome::Failed(format!(
-                "the token may only view, so this is missing: {}; grant the token to manage {}",
-                second.misses,
-                self.entity.family.grant()
-            ));
-        }
-        let mut keys = self.entity.reads(self.way()).flat_map(|read| read.over.keys());
-        match keys.find_map(|key| Some((key, self.found.partial.get(key)?))) {
-            Some((key, parent)) => {
-                Outcome::Failed(format!("it is read per {}, and {parent} could not all be read", key.name()))
-            }
-            None => Outcome::Complete,
-        }
-    }
-
     async fn end(&mut self, tally: Tally, notes: Vec<Note>, outcome: Outcome) -> Result<(), VaultError> {
         let step = self.step(Next::End(outcome), tally, notes);
         self.append(step).await
@@ -429,81 +279,8 @@ impl Job {
         Ok(())
     }
 
-    /// What can be said once all was read: which records are gone, which keys the entity gives.
-    async fn conclude(&mut self, step: &mut Step, complete: bool) -> Result<(), VaultError> {
-        let builds = self.builds();
-        if let Some(base) = self.base.clone() {
-            if complete && builds && matches!(self.entity.delta, Some(Delta::Keys)) {
-                let gone = digest::forget(self.entity, &self.gone, self.log.open_bytes());
-                self.count(&mut step.tally, &gone);
-                self.add(&gone.pieces).await?;
-            }
-            if complete && !builds {
-                let met = step.tally.unchanged + step.tally.changed;
-                step.tally.deleted = base.records.saturating_sub(met);
-            }
-            if complete && self.way() == Way::Checked {
-                step.tally.drift = Some(step.tally.drift.unwrap_or_default() + self.untold(step, &base));
-            }
-            if builds {
-                for (key, values) in base.index.keys() {
-                    step.keys.entry(*key).or_default().extend(values.iter().cloned());
-                }
-                if self.entity.gives(Key::Worklog) {
-                    step.ids |= base.index.ids() - self.log.seen().gone() - &step.gone;
-                }
-            }
-        }
-        let known = self.base.as_ref().filter(|_| builds).map(|base| base.index.keys());
-        let is_new = |key: &Key, value: &String| {
-            known.and_then(|known| known.get(key)).is_none_or(|known| !known.contains(value))
-        };
-        let mut keys = self.log.keys().clone();
-        for (key, values) in &step.keys {
-            keys.entry(*key).or_default().extend(values.iter().cloned());
-        }
-        let named = keys.iter().flat_map(|(key, values)| values.iter().map(move |value| (*key, value)));
-        let named = digest::name_keys(named.filter(|(key, value)| is_new(key, value)), self.log.open_bytes());
-        self.count(&mut step.tally, &named);
-        self.add(&named.pieces).await
-    }
-
-    /// Records that went without a word of Tempo's.
-    fn untold(&self, step: &Step, base: &Base) -> u64 {
-        let left = base.index.ids() - self.log.seen().ids() - &step.ids;
-        (left - self.log.seen().gone() - &step.gone).len()
-    }
-
     fn step(&self, next: Next, tally: Tally, notes: Vec<Note>) -> Step {
         Step { notes, ..Step::new(self.clock.now(), self.way(), next, tally) }
-    }
-
-    fn count(&self, tally: &mut Tally, digest: &Digest) {
-        let builds = self.builds();
-        let (compared, gone) = (digest.compared, if builds { digest.gone.len() } else { 0 });
-        for (kept, more) in tally.kept.iter_mut().zip(digest.kept) {
-            *kept += more;
-        }
-        tally.met += digest.new;
-        tally.changes += digest.changed;
-        if !digest.rows.is_empty() {
-            tally.repeats += (digest.rows.len() as u64).saturating_sub(digest.new + digest.changed);
-        }
-        tally.records += if builds { compared.added } else { digest.new };
-        tally.records = tally.records.saturating_sub(gone);
-        tally.deleted += gone;
-        tally.bytes += digest.bytes;
-        if self.base.is_some() {
-            tally.added += compared.added;
-            tally.changed += compared.changed;
-            tally.unchanged += compared.unchanged;
-        }
-        if self.way() == Way::Checked {
-            tally.drift = Some(tally.drift.unwrap_or_default() + compared.untold);
-        }
-        for day in digest.days.into_iter().flat_map(|(first, last)| [first, last]) {
-            tally.days = widen(tally.days, Some(day));
-        }
     }
 
     fn oddities(&self, digest: &Digest, several: bool, unsettled: bool) -> Vec<Note> {
@@ -523,25 +300,6 @@ impl Job {
             ));
         }
         notes
-    }
-
-    /// The totals so far, with what was spent since the last event.
-    fn tally(&self) -> Tally {
-        let mut tally = self.log.state().tally;
-        if self.log.state().events == 0 {
-            tally = self.compared(self.way(), tally);
-        }
-        tally.requests += self.spent.requests;
-        tally.throttled += self.spent.throttled;
-        tally.retries += self.spent.retries;
-        tally
-    }
-
-    /// The totals of a job that begins in this way.
-    fn compared(&self, way: Way, tally: Tally) -> Tally {
-        let base = self.base.as_ref().map(|base| base.records);
-        let records = base.filter(|_| builds(self.entity, way)).unwrap_or_default();
-        Tally { base, records, ..tally }
     }
 
     /// In which way the entity is read now.
@@ -590,27 +348,6 @@ pub(crate) fn builds(entity: &Entity, way: Way) -> bool {
 pub(crate) fn windows(plan: &Plan, entity: &Entity, now: Timestamp) -> Vec<(&'static str, String)> {
     let Some(job) = plan.job(entity.name) else { return Vec::new() };
     plan::WINDOWS.iter().filter_map(|name| Some((*name, plan::window(plan, job, name, now)?))).collect()
-}
-
-/// Why a key was passed over.
-struct Refusal {
-    why: String,
-    /// Whether the keys after it will be refused as well, if none was answered yet.
-    hopeless: bool,
-}
-
-impl Refusal {
-    fn other(error: &TempoError, item: &Item) -> Self {
-        Self { why: scrubbed(&error.to_string(), item), hopeless: false }
-    }
-}
-
-/// A text without the keys that were asked for: they may be those of people, and reasons are read by many.
-fn scrubbed(text: &str, item: &Item) -> String {
-    let batch = item.values.batch.iter().flat_map(|(_, keys)| keys);
-    let keys = item.values.keys.iter().map(|(_, key)| key).chain(batch);
-    keys.filter(|key| key.len() >= TELLING_CHARS)
-        .fold(text.to_owned(), |text, key| text.replace(key.as_str(), "..."))
 }
 
 fn after(cursor: &Cursor, item: &Item) -> Cursor {

@@ -197,6 +197,12 @@ pub(crate) struct TenantSettings {
     /// Which snapshots `fermata snapshots prune` keeps: daily=7,weekly=5,monthly=12,yearly=3, last=10, or all
     #[arg(long, value_name = "RULES")]
     pub(crate) keep: Option<String>,
+    /// Days after which worklogs and plans are all read again and not only what changed: 7 unless set
+    #[arg(long, value_name = "DAYS", allow_negative_numbers = true)]
+    pub(crate) sweep_every: Option<i64>,
+    /// Percent of its records that an entity may lose before the snapshot is suspect: 20 unless set
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
+    pub(crate) shrink: Option<i64>,
     /// Leave an entity out on purpose (again for more; "none" takes all back in)
     #[arg(long, value_name = "ENTITY")]
     pub(crate) without: Vec<String>,
@@ -237,7 +243,7 @@ pub(crate) struct Backup {
     /// Only this entity and what it hangs on (again for more)
     #[arg(long, value_name = "ENTITY")]
     pub(crate) entity: Vec<String>,
-    /// Read everything, as every backup does so far
+    /// Read everything, also where what changed since the last snapshot would do
     #[arg(long)]
     pub(crate) full: bool,
     /// How far back timesheet periods and approvals are read [default: one year]
@@ -260,7 +266,7 @@ pub(crate) struct Enqueue {
     /// Only this entity and what it hangs on (again for more)
     #[arg(long, value_name = "ENTITY", conflicts_with = "due")]
     pub(crate) entity: Vec<String>,
-    /// Read everything, as every backup does so far
+    /// Read everything, also where what changed since the last snapshot would do
     #[arg(long)]
     pub(crate) full: bool,
     /// How far back timesheet periods and approvals are read [default: one year]
@@ -348,6 +354,11 @@ pub(crate) enum SnapshotsCommand {
         /// Read, decrypt and count every record too
         #[arg(long)]
         data: bool,
+    },
+    /// Say that a suspect snapshot is right: what it lacks was deleted, and not hidden from the token
+    Accept {
+        #[command(flatten)]
+        which: Which,
     },
     /// Delete the snapshots that a tenant's rules do not keep, and what then belongs to none
     Prune(Prune),

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod accept;
 mod backup;
 mod demo;
 mod doctor;

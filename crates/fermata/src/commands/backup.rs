@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use fermata_core::checkpoint::Tally;
 use fermata_core::manifest::EntryStatus;
 use fermata_core::names::Tenant;
-use fermata_core::plan::Wish;
-use fermata_engine::report::{Report, ReportStatus};
+use fermata_core::plan::{Mode, Wish};
+use fermata_engine::report::{EntityReport, Report, ReportStatus};
 use fermata_engine::{BackupError, Clock, Engine, Teller};
 use fermata_tempo::Options;
 use fermata_vault::Vault;
@@ -124,6 +124,25 @@ async fn expiring(vault: &Vault, ended: &[(Tenant, anyhow::Result<Report>)], now
     lines
 }
 
+/// What else is to be said of an entity, the gravest first.
+fn note(entity: &EntityReport) -> String {
+    let mut notes: Vec<String> = entity.suspect.iter().chain(&entity.reason).cloned().collect();
+    notes.extend(entity.warnings.iter().cloned());
+    if let Some(drift) = entity.drift.filter(|drift| *drift > 0) {
+        notes.push(format!("{} that Tempo had not told of", out::several(drift, "change", "changes")));
+    }
+    let counts = [(entity.added, "new"), (entity.changed, "changed"), (entity.deleted, "deleted")];
+    let is_first = entity.added == Some(entity.records) && entity.deleted == Some(0);
+    let counted =
+        counts.into_iter().filter_map(|(count, what)| Some((count.filter(|count| *count > 0)?, what)));
+    let counted: Vec<_> = counted.map(|(count, what)| format!("{} {what}", out::count(count))).collect();
+    if !is_first && !counted.is_empty() {
+        notes.push(counted.join(", "));
+    }
+    notes.extend(entity.why.iter().map(|why| format!("all was read: {why}")));
+    notes.join("; ")
+}
+
 fn text(report: &Report) -> String {
     let Some(snapshot) = &report.snapshot else {
         return format!("{}: failed: {}", report.tenant, report.reason.as_deref().unwrap_or("unknown"));
@@ -132,28 +151,43 @@ fn text(report: &Report) -> String {
         report.entities.iter().filter(|entity| entity.records > 0 || entity.status != EntryStatus::Complete);
     let rows = rows.map(|entity| {
         let status = match entity.status {
+            EntryStatus::Complete if entity.suspect.is_some() => "SUSPECT",
             EntryStatus::Complete => "complete",
             EntryStatus::LeftOut => "left out",
             EntryStatus::Skipped => "SKIPPED",
             EntryStatus::Failed => "FAILED",
         };
-        let why = entity.reason.clone().unwrap_or_else(|| entity.warnings.join("; "));
-        [entity.entity.clone(), status.to_owned(), out::count(entity.records), out::bytes(entity.bytes), why]
+        let read = if entity.mode == Mode::Delta { "changes" } else { "all" };
+        let (records, bytes) = (out::count(entity.records), out::bytes(entity.bytes));
+        [entity.entity.clone(), status.to_owned(), read.to_owned(), records, bytes, note(entity)]
     });
     let records: u64 = report.entities.iter().map(|entity| entity.records).sum();
     let bytes: u64 = report.entities.iter().map(|entity| entity.bytes).sum();
     let gaps = report.entities.iter().filter(|entity| entity.status.is_gap()).count();
-    let status = match gaps {
-        0 => "complete".to_owned(),
+    let suspects: Vec<_> = report
+        .entities
+        .iter()
+        .filter(|entity| entity.suspect.is_some())
+        .map(|entity| &*entity.entity)
+        .collect();
+    let mut status = match gaps {
+        0 if suspects.is_empty() => "complete".to_owned(),
+        0 => "SUSPECT".to_owned(),
         gaps => format!("PARTIAL: {gaps} of {} entities have gaps", report.entities.len()),
     };
+    if !suspects.is_empty() {
+        let (tenant, suspects) = (&report.tenant, suspects.join(", "));
+        status += &format!(
+            "\nMany records of {suspects} are gone. If they were deleted: fermata snapshots accept {tenant}. If not: fermata token check {tenant}"
+        );
+    }
     let throttled = match report.throttled {
         0 => String::new(),
         throttled => format!(", {throttled} of them too early"),
     };
     format!(
         "{}\n\n{}: snapshot {snapshot}, {status}\n{} records, {} in {} requests{throttled}, {:.1} s{}",
-        table(["ENTITY", "STATUS", "RECORDS", "SIZE", "NOTE"], rows),
+        table(["ENTITY", "STATUS", "READ", "RECORDS", "SIZE", "NOTE"], rows),
         report.tenant,
         out::count(records),
         out::bytes(bytes),

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::prune;
+use super::{accept, prune};
 use crate::cli::{SnapshotsCommand, Which};
 use crate::config::Config;
 use crate::exit::{self, Usage};
@@ -42,6 +42,7 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
             };
             verify(&vault, &which, data, out).await
         }
+        SnapshotsCommand::Accept { which } => accept::run(&which, config, out).await,
         SnapshotsCommand::Prune(asked) => prune::run(asked, config, out).await,
     }
 }

@@ -1,9 +1,13 @@
 //! `fermata tenant`: the Jira sites that are backed up.
 
-use fermata_core::names::Tenant;
+use std::ops::RangeInclusive;
+
+use fermata_core::names::{RunId, Tenant};
 use fermata_core::retention::Policy;
 use fermata_core::schedule::{Schedule, ScheduleError, time_zone};
-use fermata_core::settings::{Settings, WEIGHTS};
+use fermata_core::settings::{
+    SHRINK_PERCENT, SHRINK_PERCENT_RANGE, SWEEP_DAYS, SWEEP_DAYS_RANGE, Settings, WEIGHTS,
+};
 use fermata_fleet::Producer;
 use fermata_fleet::queue::HeldFor;
 use fermata_vault::Vault;
@@ -38,6 +42,9 @@ pub(crate) struct View {
     due_next: Vec<Timestamp>,
     weight: u32,
     keep: Option<String>,
+    sweep_days: u32,
+    shrink_percent: u32,
+    accepted: Option<RunId>,
     without: Vec<String>,
     paused: bool,
     token: Option<TokenView>,
@@ -127,21 +134,24 @@ fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
         Some(Err(error)) => wrong.push(format!("--time-zone: {error}")),
         None => {}
     }
-    if let Some(weight) = given.weight {
-        match u32::try_from(weight).ok().filter(|weight| WEIGHTS.contains(weight)) {
-            Some(weight) => settings.weight = weight,
-            None => wrong.push(format!(
-                "--weight: {weight} is not between {} and {}",
-                WEIGHTS.start(),
-                WEIGHTS.end()
-            )),
-        }
-    }
     match given.keep.as_deref().map(str::parse::<Policy>) {
         Some(Ok(policy)) => settings.keep = Some(policy.to_string()),
         Some(Err(error)) => wrong.push(format!("--keep: {error}")),
         None => {}
     }
+    let within = |flag, given: Option<i64>, range: &RangeInclusive<u32>, wrong: &mut Vec<String>| {
+        let given = given?;
+        let fits = u32::try_from(given).ok().filter(|number| range.contains(number));
+        if fits.is_none() {
+            wrong.push(format!("{flag}: {given} is not between {} and {}", range.start(), range.end()));
+        }
+        fits
+    };
+    settings.weight = within("--weight", given.weight, &WEIGHTS, &mut wrong).unwrap_or(settings.weight);
+    settings.sweep_days =
+        within("--sweep-every", given.sweep_every, &SWEEP_DAYS_RANGE, &mut wrong).or(settings.sweep_days);
+    settings.shrink_percent =
+        within("--shrink", given.shrink, &SHRINK_PERCENT_RANGE, &mut wrong).or(settings.shrink_percent);
     for entity in given.without.iter().filter(|name| name.as_str() != NONE) {
         if fermata_core::catalogue::entity(entity).is_none() {
             wrong.push(format!(
@@ -300,6 +310,8 @@ async fn show(vault: &Vault, settings: &Settings, out: Out, now: Timestamp) -> a
             ["due next", &due_next(settings, &view.due_next)],
             ["weight", &view.weight.to_string()],
             ["keep", &or(&view.keep, "every snapshot")],
+            ["all is read", &format!("every {}", several(u64::from(view.sweep_days), "day", "days"))],
+            ["suspect", &format!("where an entity lost more than {} %", view.shrink_percent)],
             ["left out", &without],
             ["state", if view.paused { "paused" } else { "active" }],
             ["token", &token_state(view.token.as_ref())],
@@ -350,6 +362,9 @@ async fn view(vault: &Vault, settings: &Settings, now: Timestamp) -> anyhow::Res
         due_next: due.skip(1).take(DUE_TIMES).collect(),
         weight: settings.weight,
         keep: settings.keep.clone(),
+        sweep_days: settings.sweep_days.unwrap_or(SWEEP_DAYS),
+        shrink_percent: settings.shrink_percent.unwrap_or(SHRINK_PERCENT),
+        accepted: settings.accepted.clone(),
         without: settings.without.iter().cloned().collect(),
         paused: settings.paused,
         token: settings.token.as_ref().map(|token| TokenView {
