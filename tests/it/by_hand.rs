@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use fermata_core::FORMAT;
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
-use fermata_vault::{Identity, InitOptions, Known, OpenChunk, Vault, nonce};
+use fermata_vault::{Environment, Identity, InitOptions, Known, OpenChunk, Vault, nonce};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -123,7 +123,7 @@ impl Room {
             single_writer: false,
             now: now(),
         };
-        let store = fermata_vault::create(place.to_str().unwrap()).unwrap();
+        let store = fermata_vault::create(place.to_str().unwrap(), &Environment::default()).unwrap();
         Vault::init(store.clone(), options).await.unwrap();
         let vault = Vault::open(store, [key]).await.unwrap();
         fill(&vault).await;

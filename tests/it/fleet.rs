@@ -12,7 +12,7 @@ use fermata_core::names::Tenant;
 use fermata_core::settings::Settings;
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{Link, Queue};
-use fermata_vault::{Identity, Vault};
+use fermata_vault::{Environment, Identity, Vault};
 use jiff::Timestamp;
 use tempo_sim::SimBuilder;
 
@@ -38,7 +38,9 @@ impl Fleet {
         std::fs::create_dir(&folder).unwrap();
         let redis = RedisServer::start(&folder, &[]);
         let vault = stage.block_on(async {
-            let store = fermata_vault::open(stage.at("fermata-data").to_str().unwrap()).unwrap();
+            let store =
+                fermata_vault::open(stage.at("fermata-data").to_str().unwrap(), &Environment::default())
+                    .unwrap();
             Vault::open(store, Identity::read(&stage.at("fermata.key")).unwrap()).await.unwrap()
         });
         let queue = Queue::new(Link::new(&redis.url(), vault.id()).unwrap());

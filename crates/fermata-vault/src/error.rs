@@ -8,7 +8,12 @@ use fermata_core::names::Tenant;
 use object_store::Error as StoreError;
 use object_store::path::Path;
 
+use crate::answer::{self, Meaning, Said};
+use crate::cloud::NoCredentials;
 use crate::probe::Verdict;
+
+/// What the store said: a folder's error as it is, and of a cloud's answer what may be shown.
+type Cause = Box<dyn StdError + Send + Sync>;
 
 /// A failure of the vault.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +24,12 @@ pub enum VaultError {
         /// As given.
         url: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The environment does not say what the store needs.
+    #[error("the store cannot be used: {why}")]
+    Environment {
+        /// What is wrong, by the variable's name.
         why: String,
     },
     /// The place exists or does not, but holds no vault.
@@ -89,7 +100,7 @@ pub enum VaultError {
         key: String,
         /// As the store said it.
         #[source]
-        source: StoreError,
+        source: Cause,
     },
     /// The store takes no writes.
     #[error("the store is read-only: {key} was not written")]
@@ -98,7 +109,7 @@ pub enum VaultError {
         key: String,
         /// As the store said it.
         #[source]
-        source: StoreError,
+        source: Cause,
     },
     /// The store does not let these credentials, or this user, do it.
     #[error("the store refuses access to {key}")]
@@ -107,7 +118,40 @@ pub enum VaultError {
         key: String,
         /// As the store said it.
         #[source]
-        source: StoreError,
+        source: Cause,
+    },
+    /// Nothing gave credentials for the store.
+    #[error("there are no credentials for the store: {0}")]
+    NoCredentials(String),
+    /// The credentials for the store are wrong or expired.
+    #[error("the store does not take the credentials")]
+    Credentials {
+        /// As the store said it.
+        #[source]
+        source: Cause,
+    },
+    /// There is no bucket, or container, of the name that was given.
+    #[error("there is no bucket or container of that name")]
+    NoBucket {
+        /// As the store said it.
+        #[source]
+        source: Cause,
+    },
+    /// The bucket is in another region than it was asked for in.
+    #[error("the bucket is in another region{}", .region.as_ref().map(|region| format!(", {region}")).unwrap_or_default())]
+    Region {
+        /// In which, if the store said so.
+        region: Option<String>,
+        /// As the store said it.
+        #[source]
+        source: Cause,
+    },
+    /// The store could not be reached, after retries. After a write the outcome is unknown.
+    #[error("the store does not answer")]
+    Away {
+        /// What happened on the way.
+        #[source]
+        source: Cause,
     },
     /// Anything else, after the store's own retries. After a write the outcome is unknown.
     #[error("the store failed at {key}")]
@@ -116,7 +160,7 @@ pub enum VaultError {
         key: String,
         /// As the store said it.
         #[source]
-        source: StoreError,
+        source: Cause,
     },
 }
 
@@ -135,8 +179,9 @@ impl VaultError {
     /// What to do about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Store { .. } | Self::Taken { .. } => Disposition::Retry,
+            Self::Store { .. } | Self::Away { .. } | Self::Taken { .. } => Disposition::Retry,
             Self::Address { .. }
+            | Self::Environment { .. }
             | Self::NoVault
             | Self::AlreadyThere
             | Self::NotHonoured(_)
@@ -146,7 +191,11 @@ impl VaultError {
             | Self::Newer { .. }
             | Self::Full { .. }
             | Self::ReadOnly { .. }
-            | Self::Denied { .. } => Disposition::Operator,
+            | Self::Denied { .. }
+            | Self::NoCredentials(_)
+            | Self::Credentials { .. }
+            | Self::NoBucket { .. }
+            | Self::Region { .. } => Disposition::Operator,
             Self::Missing { .. } | Self::Corrupt { .. } | Self::Illegal(_) => Disposition::GiveUp,
         }
     }
@@ -159,19 +208,39 @@ impl VaultError {
     /// What an error of the store means for this object.
     pub(crate) fn of(key: &Path, source: StoreError) -> Self {
         let key = key.to_string();
+        let answer = answer::read(&source);
+        let in_no_bucket = matches!(answer, Some((Meaning::NoBucket, _)));
         match &source {
-            StoreError::NotFound { .. } => return Self::Missing { key },
+            StoreError::NotFound { .. } if !in_no_bucket => return Self::Missing { key },
             StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => return Self::Taken { key },
-            StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
-                return Self::Denied { key, source };
-            }
             _ => {}
         }
-        match io_kind(&source) {
+        if let Some((meaning, said)) = answer {
+            return Self::answered(key, meaning, said);
+        }
+        if let Some(none) = causes(&source).find_map(|cause| cause.downcast_ref::<NoCredentials>()) {
+            return Self::NoCredentials(none.to_string());
+        }
+        let kind = io_kind(&source);
+        let source = Box::new(source);
+        match kind {
             Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Self::Full { key, source },
             Some(io::ErrorKind::ReadOnlyFilesystem) => Self::ReadOnly { key, source },
             Some(io::ErrorKind::PermissionDenied) => Self::Denied { key, source },
             _ => Self::Store { key, source },
+        }
+    }
+
+    fn answered(key: String, meaning: Meaning, said: Said) -> Self {
+        let source = Box::new(said);
+        match meaning {
+            Meaning::Away => Self::Away { source },
+            Meaning::NoBucket => Self::NoBucket { source },
+            Meaning::Region(region) => Self::Region { region, source },
+            Meaning::Credentials => Self::Credentials { source },
+            Meaning::Denied => Self::Denied { key, source },
+            Meaning::Full => Self::Full { key, source },
+            Meaning::Other => Self::Store { key, source },
         }
     }
 
@@ -196,16 +265,14 @@ pub(crate) fn is_refused(error: &StoreError) -> bool {
 
 /// The first error of the operating system in the chain.
 fn io_kind(error: &StoreError) -> Option<io::ErrorKind> {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>()
-            && io.kind() != io::ErrorKind::Other
-        {
-            return Some(io.kind());
-        }
-        next = error.source();
-    }
-    None
+    let mut kinds = causes(error).filter_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()));
+    kinds.find(|kind| *kind != io::ErrorKind::Other)
+}
+
+/// The error and all that is behind it.
+pub(crate) fn causes(error: &StoreError) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first: &(dyn StdError + 'static) = error;
+    std::iter::successors(Some(first), |&error| error.source())
 }
 
 #[cfg(test)]

@@ -1,7 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod answer;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod azurite;
 mod chunk;
+mod cloud;
+mod environment;
 mod error;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod fake;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod fault;
@@ -21,6 +30,7 @@ mod vault;
 mod verify;
 
 pub use chunk::{ChunkReader, Closing, Known, OpenChunk};
+pub use environment::Environment;
 pub use error::{Disposition, VaultError};
 pub use identity::{BadRecipient, Identity, KeyError, Recipient};
 pub use log::{Ended, Log, Step};

@@ -64,7 +64,7 @@ impl Door {
             Ok(_) => Ok(()),
             // S3 answers so when two writers put the same object at the same time: worth another try, no conflict.
             Err(source @ (StoreError::AlreadyExists { .. } | StoreError::Precondition { .. })) => {
-                Err(VaultError::Store { key: key.to_string(), source })
+                Err(VaultError::Store { key: key.to_string(), source: Box::new(source) })
             }
             Err(error) => Err(VaultError::of(key, error)),
         }

@@ -86,7 +86,8 @@ async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
 }
 
 async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result<Vault> {
-    let opened = async { Vault::open(fermata_vault::open(&config.store)?, identities).await }.await;
+    let opened =
+        async { Vault::open(fermata_vault::open(&config.store, &config.clouds)?, identities).await }.await;
     opened.map_err(|error| match error {
         VaultError::NoVault => anyhow::Error::from(error).context(config.store.clone()),
         error => error.into(),

@@ -2,16 +2,18 @@
 //!
 //! | variable | in `fermata.toml` | what it is |
 //! | --- | --- | --- |
-//! | `FERMATA_STORE` | `store` | the store: a folder, or `file:///path` |
+//! | `FERMATA_STORE` | `store` | the store: a folder, `file:///path`, `s3://bucket/prefix`, `gs://...` or `az://...` |
 //! | `FERMATA_KEY_FILE` | `key_file` | the age key that opens tokens, checkpoints and records |
 //! | `FERMATA_RECIPIENTS` | `recipients` | public age keys to encrypt records to, with commas between |
 //! | `FERMATA_REDIS` | `redis` | the queue of a fleet: `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, `redis+sentinel://host,host/master` |
 //! | `FERMATA_LOG` | `log_level` | `error`, `warn`, `info`, `debug` or `trace` |
+//!
+//! Besides these it picks out what each cloud's own tools read, and hands it to the vault: credentials, regions, endpoints.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use fermata_vault::Recipient;
+use fermata_vault::{Environment, Recipient};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) store: String,
     /// Whether that is the default.
     pub(crate) store_is_default: bool,
+    /// What the environment says about clouds.
+    pub(crate) clouds: Environment,
     /// The key file.
     pub(crate) key_file: PathBuf,
     /// Keys to encrypt records to; the key file's own when empty.
@@ -137,6 +141,7 @@ impl Config {
         Ok(Self {
             store_is_default: store.is_none(),
             store: store.unwrap_or_else(|| STORE.to_owned()),
+            clouds: Environment::read(&environment),
             key_file: key_file.unwrap_or_else(|| KEY_FILE.to_owned()).into(),
             recipients,
             redis,

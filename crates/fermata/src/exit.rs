@@ -90,6 +90,11 @@ fn link<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a LinkErro
 fn vault(error: &VaultError) -> u8 {
     match error {
         VaultError::Address { .. }
+        | VaultError::Environment { .. }
+        | VaultError::NoCredentials(_)
+        | VaultError::Credentials { .. }
+        | VaultError::NoBucket { .. }
+        | VaultError::Region { .. }
         | VaultError::NoVault
         | VaultError::AlreadyThere
         | VaultError::NotHonoured(_)
@@ -112,7 +117,22 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
                 return Some("free some room and give the same command again; nothing is lost");
             }
             Some(VaultError::ReadOnly { .. } | VaultError::Denied { .. }) => {
-                return Some("give this user the right to write there and give the same command again; nothing is lost");
+                return Some("give this user, or these credentials, the right to write there and give the same command again; nothing is lost");
+            }
+            Some(VaultError::Credentials { .. }) => {
+                return Some("put good ones into the environment and give the same command again; nothing is lost");
+            }
+            Some(VaultError::NoCredentials(_) | VaultError::Environment { .. }) => {
+                return Some("docs/storage.md has what each cloud needs");
+            }
+            Some(VaultError::NoBucket { .. }) => {
+                return Some("make it with your cloud's tools, or correct --store or FERMATA_STORE");
+            }
+            Some(VaultError::Region { .. }) => {
+                return Some("AWS_REGION names the bucket's region, and AWS_ENDPOINT_URL the server if it is not Amazon's");
+            }
+            Some(VaultError::Away { .. }) => {
+                return Some("is the network up, and the endpoint right? Nothing is lost: give the same command again");
             }
             Some(VaultError::NeedsKey { .. } | VaultError::WrongKey { .. }) => {
                 return Some("FERMATA_KEY_FILE names the key file; look for the copy that was kept when the vault was made");

@@ -14,7 +14,7 @@ use fermata_engine::{Begun, Clock, Engine, Teller};
 use fermata_fleet::queue::RunJobs;
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{Link, Producer, Queue};
-use fermata_vault::{Identity, Vault};
+use fermata_vault::{Environment, Identity, Vault};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
@@ -155,7 +155,8 @@ pub(crate) fn redis(folder: &Path) -> Result<RedisServer> {
 
 pub(crate) async fn open_vault(folder: &Path) -> Result<Vault> {
     let store = folder.join("fermata-data");
-    let store = fermata_vault::open(store.to_str().context("a path of plain letters")?)?;
+    let store =
+        fermata_vault::open(store.to_str().context("a path of plain letters")?, &Environment::default())?;
     Ok(Vault::open(store, Identity::read(&folder.join("fermata.key"))?).await?)
 }
 

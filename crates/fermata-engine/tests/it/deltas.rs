@@ -6,7 +6,7 @@ use fermata_core::manifest::{EntryStatus, LayerKind, Manifest, Status};
 use fermata_core::plan::Mode;
 use fermata_engine::{Clock, Engine, Report};
 use fermata_vault::fault::{Fault, When};
-use fermata_vault::{Identity, Vault};
+use fermata_vault::{Environment, Identity, Vault};
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use object_store::ObjectStoreExt;
@@ -384,7 +384,7 @@ async fn view(site: &Site, manifest: &Manifest, entity: &str) -> Vec<String> {
 async fn a_worker_without_the_data_key_reads_deltas() {
     let site = start(12).await;
     let offline = Identity::generate();
-    let store = fermata_vault::open("memory:").unwrap();
+    let store = fermata_vault::open("memory:", &Environment::default()).unwrap();
     let options = fermata_vault::InitOptions {
         worker: site.identity.recipient(),
         data_recipients: vec![offline.recipient()],

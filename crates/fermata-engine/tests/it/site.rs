@@ -12,7 +12,7 @@ use fermata_core::settings::Settings;
 use fermata_engine::{BackupError, Clock, Engine, Report, Teller, view};
 use fermata_tempo::Options;
 use fermata_vault::fault::FaultStore;
-use fermata_vault::{Identity, InitOptions, Vault};
+use fermata_vault::{Environment, Identity, InitOptions, Vault};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -77,7 +77,7 @@ impl Site {
 impl Place {
     /// A vault in memory, and a tenant that is asked at `base_url`.
     pub(crate) async fn new(base_url: &str, token: &str) -> Self {
-        let store = FaultStore::new(fermata_vault::open("memory:").unwrap());
+        let store = FaultStore::new(fermata_vault::open("memory:", &Environment::default()).unwrap());
         let identity = Identity::generate();
         let options = InitOptions {
             worker: identity.recipient(),

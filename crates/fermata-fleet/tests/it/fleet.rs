@@ -15,7 +15,7 @@ use fermata_fleet::queue::Filter;
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{AtHand, Budget, JobState, Link, Producer, Queue, SLICE, ServeOptions, Worker, serve};
 use fermata_tempo::Options;
-use fermata_vault::{Identity, InitOptions, Vault};
+use fermata_vault::{Environment, Identity, InitOptions, Vault};
 use jiff::Timestamp;
 use tempo_sim::{Fault, Sim, SimBuilder};
 use tokio::task::JoinHandle;
@@ -173,7 +173,7 @@ impl Fleet {
 
 async fn vault(folder: &Path) -> Vault {
     std::fs::create_dir_all(folder).unwrap();
-    let store = fermata_vault::open(&folder.display().to_string()).unwrap();
+    let store = fermata_vault::open(&folder.display().to_string(), &Environment::default()).unwrap();
     let identity = Identity::generate();
     let options = InitOptions {
         worker: identity.recipient(),

@@ -9,24 +9,44 @@ use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Sta
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::{Plan, Wish, plan};
 use fermata_core::settings::Settings;
+use fermata_vault::azurite::{Azurite, CONTAINER};
+use fermata_vault::fake::{BUCKET, Fake, Manners};
 use fermata_vault::fault::FaultStore;
-use fermata_vault::{Identity, InitOptions, Known, Log, Recipient, Sealed, Step, Vault, VaultError};
+use fermata_vault::{
+    Environment, Identity, InitOptions, Known, Log, Recipient, Sealed, Step, Vault, VaultError,
+};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tempfile::TempDir;
 
+use crate::server::Server;
+
 /// Small, so that a few pages make a few chunks.
 const CHUNK_BYTES: u64 = 400;
 pub(crate) const ENTITY: &str = "worklogs";
+/// The kind of store that lets two creates of one name win when they come at the same time.
+pub(crate) const RACY: &str = "s3s";
 
 /// A vault in a store that can be made to fail.
 pub(crate) struct Room {
+    /// Which kind of store.
+    pub(crate) kind: &'static str,
     pub(crate) store: FaultStore,
     pub(crate) worker: Identity,
     pub(crate) vault: Vault,
-    _folder: Option<TempDir>,
+    _behind: Behind,
+}
+
+/// What is behind a store, and goes with it.
+#[expect(dead_code, reason = "kept until the test ends")]
+pub(crate) enum Behind {
+    Nothing,
+    Folder(TempDir),
+    Fake(Fake),
+    Server(Server),
+    Azurite(Azurite),
 }
 
 impl Room {
@@ -36,20 +56,44 @@ impl Room {
 
     /// In memory, with records sealed to the recipients that are chosen from the worker's.
     pub(crate) async fn sealed_to(data: impl Fn(&Recipient) -> Vec<Recipient>) -> Self {
-        Self::new(FaultStore::new(Arc::new(InMemory::new())), None, data).await
+        Self::new("memory", FaultStore::new(Arc::new(InMemory::new())), Behind::Nothing, data).await
     }
 
-    /// One of each kind of store.
-    pub(crate) async fn each() -> [Self; 2] {
+    /// One of each kind of store that needs no process of its own.
+    pub(crate) async fn each() -> Vec<Self> {
+        let mut rooms = vec![Self::in_memory().await];
         let folder = TempDir::new().unwrap();
-        let store = fermata_vault::open(folder.path().to_str().unwrap()).unwrap();
-        let in_folder = Self::new(FaultStore::new(store), Some(folder), |worker| vec![worker.clone()]).await;
-        [Self::in_memory().await, in_folder]
+        let url = folder.path().to_str().unwrap().to_owned();
+        rooms.push(Self::at("folder", &url, &Environment::default(), Behind::Folder(folder)).await);
+        for scheme in ["s3", "gs"] {
+            let fake = Fake::start(Manners::Exact).await.unwrap();
+            let (url, environment) = (format!("{scheme}://{BUCKET}/some/prefix"), fake.environment(scheme));
+            rooms.push(Self::at(scheme, &url, &environment, Behind::Fake(fake)).await);
+        }
+        rooms
+    }
+
+    /// One of each kind of store, with the servers that others made.
+    pub(crate) async fn everywhere() -> Vec<Self> {
+        let mut rooms = Self::each().await;
+        let server = Server::start().await;
+        let environment = server.environment();
+        rooms.push(Self::at(RACY, "s3://bucket/prefix", &environment, Behind::Server(server)).await);
+        let azurite = Azurite::start().await.unwrap();
+        let (url, environment) = (format!("az://{CONTAINER}/some/prefix"), azurite.environment());
+        rooms.push(Self::at("azurite", &url, &environment, Behind::Azurite(azurite)).await);
+        rooms
+    }
+
+    async fn at(kind: &'static str, url: &str, environment: &Environment, behind: Behind) -> Self {
+        let store = fermata_vault::open(url, environment).unwrap();
+        Self::new(kind, FaultStore::new(store), behind, |worker| vec![worker.clone()]).await
     }
 
     async fn new(
+        kind: &'static str,
         store: FaultStore,
-        folder: Option<TempDir>,
+        behind: Behind,
         data: impl Fn(&Recipient) -> Vec<Recipient>,
     ) -> Self {
         let worker = Identity::generate();
@@ -57,12 +101,12 @@ impl Room {
         let options = InitOptions {
             data_recipients: data(&recipient),
             worker: recipient,
-            single_writer: false,
+            single_writer: kind == RACY,
             now: now(),
         };
         Vault::init(Arc::new(store.clone()), options).await.unwrap();
         let vault = Vault::open(Arc::new(store.clone()), [worker.clone()]).await.unwrap();
-        Self { store, worker, vault, _folder: folder }
+        Self { kind, store, worker, vault, _behind: behind }
     }
 
     /// Another store in memory with the same objects.
@@ -74,7 +118,7 @@ impl Room {
         }
         let (store, worker) = (FaultStore::new(Arc::new(copy)), self.worker.clone());
         let vault = Vault::open(Arc::new(store.clone()), [worker.clone()]).await.unwrap();
-        Self { store, worker, vault, _folder: None }
+        Self { kind: "memory", store, worker, vault, _behind: Behind::Nothing }
     }
 
     /// The vault again, with other keys.

@@ -1,6 +1,7 @@
 //! The vault as its callers use it, on every kind of store, with and without faults.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod clouds;
 mod conformance;
 mod ended;
 mod faults;
@@ -11,3 +12,4 @@ mod logs;
 mod prune;
 mod resume;
 mod secrets;
+mod server;

@@ -82,7 +82,8 @@ async fn vault(config: &Config, findings: &mut Findings) -> Option<Vault> {
             Vec::new()
         }
     };
-    let opened = async { Vault::open(fermata_vault::open(&config.store)?, identities).await }.await;
+    let opened =
+        async { Vault::open(fermata_vault::open(&config.store, &config.clouds)?, identities).await }.await;
     let vault = match opened {
         Ok(vault) => vault,
         Err(error) => {
@@ -95,7 +96,7 @@ async fn vault(config: &Config, findings: &mut Findings) -> Option<Vault> {
         }
     };
     findings.ok("store", format!("{}, vault {}", config.store, vault.id()));
-    match async { fermata_vault::probe(&fermata_vault::open(&config.store)?).await }.await {
+    match async { fermata_vault::probe(&fermata_vault::open(&config.store, &config.clouds)?).await }.await {
         Ok(probe) => findings.ok("store", format!("takes writes; create-if-absent is {}", probe.verdict)),
         Err(error) => findings.error("store", &anyhow::Error::from(error), "backups need to write there"),
     }

@@ -20,7 +20,7 @@ struct Document {
 }
 
 pub(crate) async fn run(init: &Init, config: &Config, out: Out, now: Timestamp) -> anyhow::Result<u8> {
-    let store = fermata_vault::create(&config.store)?;
+    let store = fermata_vault::create(&config.store, &config.clouds)?;
     // Before a key is made that nothing would be sealed to.
     match Vault::open(store.clone(), []).await {
         Ok(_) => {
