@@ -93,6 +93,11 @@ impl Reader {
         Some(())
     }
 
+    /// Takes a record in that no line tells of.
+    pub fn add(&mut self, id: u64, mark: u64) {
+        self.said.push((id, Some(mark)));
+    }
+
     /// The index that was read.
     pub fn finish(mut self) -> Index {
         // What was said last of an id comes last of its equals.

@@ -7,7 +7,7 @@ pub mod page;
 pub mod paging;
 pub mod request;
 pub mod row;
-mod scan;
+pub mod scan;
 
 pub use client::{Client, Options};
 pub use error::{Disposition, TempoError};

@@ -4,7 +4,7 @@
 //! values begin and end. On text that is not JSON they return some slice of it and never panic.
 
 /// Calls `visit` with the raw name (without quotes) and the value of each member of an object.
-pub(crate) fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str)) {
+pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str)) {
     let mut at = match skip_space(object, 0) {
         start if object.as_bytes().get(start) == Some(&b'{') => start + 1,
         _ => return,

@@ -6,6 +6,7 @@ mod changes;
 mod crash;
 mod deltas;
 mod hostile;
+mod look;
 mod lost;
 mod prune;
 mod rogue;
