@@ -8,6 +8,7 @@ mod documents;
 mod fleet;
 mod fleet_commands;
 mod interrupted;
+mod looking;
 mod mistakes;
 mod papers;
 mod program;

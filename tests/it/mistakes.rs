@@ -275,8 +275,15 @@ fn an_export_replaces_nothing_that_it_was_not_told_to() {
 fn a_reader_that_goes_away_is_no_failure() {
     let stage = Stage::new().ready();
     stage.fermata("backup acme").run().code(0);
-    let commands =
-        ["snapshots show acme", "backup acme --json", "completions zsh", "man", "--help", "tenant --help"];
+    let commands = [
+        "snapshots show acme",
+        "snapshots show acme --entity worklogs --limit 1000",
+        "backup acme --json",
+        "completions zsh",
+        "man",
+        "--help",
+        "tenant --help",
+    ];
     for line in commands {
         let script = format!("set -o pipefail; fermata {line} | true; exit ${{PIPESTATUS[0]}}");
         let ended = stage.shell(&script).run().code(0);

@@ -15,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::retention::Policy;
 use fermata_engine::export::Format;
+use fermata_engine::find::Condition;
 use jiff::civil::Date;
 
 use crate::config::LogFormat;
@@ -342,11 +343,10 @@ pub(crate) enum SnapshotsCommand {
         /// Whose
         tenant: Tenant,
     },
-    /// What a snapshot holds, and what it lacks and why
-    Show {
-        #[command(flatten)]
-        which: Which,
-    },
+    /// What a snapshot holds, and what it lacks and why; or records of an entity
+    Show(Show),
+    /// What differs between two snapshots: records that were added, changed and deleted
+    Diff(Diff),
     /// Check that a snapshot is whole
     Verify {
         #[command(flatten)]
@@ -382,10 +382,43 @@ pub(crate) struct Prune {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Show records of this entity
+    #[arg(long, value_name = "ENTITY")]
+    pub(crate) entity: Option<String>,
+    /// Only records of which this is so, like author.accountId=5b10a or _parent.team=12 (again for more, all of which must be so)
+    #[arg(long = "where", value_name = "FIELD=VALUE", requires = "entity")]
+    pub(crate) conditions: Vec<Condition>,
+    /// The most records to show [default: 20]
+    #[arg(long, value_name = "N", requires = "entity")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Whose
+    pub(crate) tenant: Tenant,
+    /// The earlier snapshot: its name, latest, or previous
+    #[arg(value_name = "FROM", default_value = "previous")]
+    pub(crate) from: String,
+    /// The later one
+    #[arg(value_name = "TO", default_value = "latest")]
+    pub(crate) to: String,
+    /// Only this entity (again for more)
+    #[arg(long, value_name = "ENTITY")]
+    pub(crate) entity: Vec<String>,
+    /// The most records to show of an entity [default: 20; with --json all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Which {
     /// Whose
     pub(crate) tenant: Tenant,
-    /// Which snapshot, by its name
+    /// Which snapshot: its name, latest, or previous
     #[arg(long, value_name = "ID", default_value = "latest")]
     pub(crate) snapshot: String,
 }

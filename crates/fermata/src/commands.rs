@@ -3,6 +3,7 @@
 mod accept;
 mod backup;
 mod demo;
+mod diff;
 mod doctor;
 mod enqueue;
 mod export;
@@ -12,6 +13,7 @@ mod jobs;
 mod papers;
 mod prune;
 mod queue;
+mod records;
 mod runs;
 mod snapshots;
 mod tenant;
@@ -92,6 +94,11 @@ async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result
         VaultError::NoVault => anyhow::Error::from(error).context(config.store.clone()),
         error => error.into(),
     })
+}
+
+/// What is wrong with the name of an entity that a snapshot does not list.
+fn no_entity(name: &str, tenant: &Tenant) -> String {
+    format!("there is no entity {name:?}; `fermata snapshots show {tenant}` lists them all")
 }
 
 /// How Tempo is asked while a person waits for the answer: one retry, soon.

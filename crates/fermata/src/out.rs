@@ -1,6 +1,6 @@
 //! The only place that writes to the terminal: stdout is data, stderr is talk.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use jiff::Timestamp;
@@ -81,9 +81,42 @@ pub(crate) fn data(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     match write!(stdout, "{text}{end}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) if is_gone(&error) => Ok(()),
         written => written,
     }
+}
+
+/// Data for stdout that comes a piece after another, so that not all of it is in memory.
+pub(crate) struct Pieces(BufWriter<Stdout>);
+
+impl Default for Pieces {
+    fn default() -> Self {
+        Self(BufWriter::new(io::stdout()))
+    }
+}
+
+impl Pieces {
+    /// Adds a piece. That the reader has gone away ends the work: see [`unless_gone`].
+    pub(crate) fn put(&mut self, piece: &str) -> io::Result<()> {
+        self.0.write_all(piece.as_bytes())
+    }
+
+    /// Writes what is held back.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// What work with [`Pieces`] came to, or that all is done when its reader has gone away.
+pub(crate) fn unless_gone(outcome: anyhow::Result<u8>) -> anyhow::Result<u8> {
+    match outcome {
+        Err(error) if error.downcast_ref().is_some_and(is_gone) => Ok(exit::DONE),
+        outcome => outcome,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// What a library says on the way to the cause, and what tells nobody anything.
@@ -103,6 +136,9 @@ pub(crate) fn causes(error: &anyhow::Error) -> String {
     }
     line
 }
+
+/// Columns of what is laid out without a table.
+pub(crate) const WIDTH: usize = 80;
 
 /// Below this the words of a last column are not worth reading; the terminal breaks the line instead.
 const LAST_COLUMN_MIN: u16 = 22;
@@ -166,6 +202,28 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// A text as lines of at most so many characters, broken at blanks where that goes; at least one.
+pub(crate) fn wrap(text: &str, most: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while let Some((end, _)) = rest.char_indices().nth(most) {
+        let (line, next) = match rest[..end].rfind(' ') {
+            Some(blank) if blank > 0 => (&rest[..blank], &rest[blank + 1..]),
+            _ => rest.split_at(end),
+        };
+        lines.push(line.to_owned());
+        rest = next;
+    }
+    lines.push(rest.to_owned());
+    lines
+}
+
+/// Words as indented lines.
+pub(crate) fn indented(indent: &str, words: &str) -> String {
+    let lines = wrap(&plain(words), WIDTH - indent.len());
+    format!("{indent}{}\n", lines.join(&format!("\n{indent}")))
+}
+
 /// So many of a thing.
 pub(crate) fn several(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
@@ -226,5 +284,13 @@ mod tests {
     fn what_others_wrote_is_made_harmless() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\u{9b}"), "a [2Jb c ");
         assert_eq!([cut("äöü", 3), cut("äöü x", 4)], ["äöü", "äöü…"]);
+    }
+
+    #[test]
+    fn long_texts_become_lines() {
+        assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("äöü x y zzzzzz", 5), ["äöü", "x y", "zzzzz", "z"]);
+        assert_eq!(wrap("äöüß", 4), ["äöüß"]);
+        assert_eq!(indented("  ", &"x ".repeat(50)).lines().map(str::len).max(), Some(79));
     }
 }

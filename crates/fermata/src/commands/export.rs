@@ -37,11 +37,7 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
             );
         }
         Err(ExportError::UnknownEntity { name, .. }) => {
-            let tenant = &manifest.tenant;
-            return Err(Usage(format!(
-                "there is no entity {name:?}; `fermata snapshots show {tenant}` lists them all"
-            ))
-            .into());
+            return Err(Usage(super::no_entity(&name, &manifest.tenant)).into());
         }
         written => written?,
     };

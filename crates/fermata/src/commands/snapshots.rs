@@ -1,19 +1,20 @@
-//! `fermata snapshots`: list, show, verify; [`prune`](super::prune) is its own.
+//! `fermata snapshots`: list, show, verify; [`prune`], [`diff`] and [`records`] are their own.
 
 use std::collections::BTreeSet;
 
-use fermata_core::manifest::{EntryStatus, Manifest, Status};
+use fermata_core::manifest::{Entry, EntryStatus, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
+use fermata_core::plan::Mode;
 use fermata_vault::{Report, Vault};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{accept, prune};
+use super::{accept, diff, prune, records};
 use crate::cli::{SnapshotsCommand, Which};
 use crate::config::Config;
 use crate::exit::{self, Usage};
-use crate::out::{Out, bytes, count, table};
+use crate::out::{Out, bytes, count, several, table};
 
 #[derive(Serialize)]
 struct Row {
@@ -33,7 +34,11 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
         SnapshotsCommand::List { tenant } => {
             list(&super::open_without_key(config).await?, &tenant, out).await
         }
-        SnapshotsCommand::Show { which } => show(&super::open_without_key(config).await?, &which, out).await,
+        SnapshotsCommand::Show(asked) => match &asked.entity {
+            Some(entity) => records::run(&asked, entity, config, out).await,
+            None => show(&super::open_without_key(config).await?, &asked.which, out).await,
+        },
+        SnapshotsCommand::Diff(asked) => diff::run(asked, config, out).await,
         SnapshotsCommand::Verify { which, data } => {
             let vault = if data {
                 super::open_to_read(config).await?
@@ -49,20 +54,31 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
 
 /// The manifest of the snapshot that was named.
 pub(crate) async fn manifest(vault: &Vault, which: &Which) -> anyhow::Result<Manifest> {
-    let tenant = &which.tenant;
-    let manifest = match which.snapshot.as_str() {
+    named(vault, &which.tenant, &which.snapshot).await
+}
+
+/// The manifest of a tenant's snapshot: `latest`, `previous`, or one by its name.
+pub(crate) async fn named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<Manifest> {
+    let manifest = match name {
         "latest" => vault.latest(tenant).await?,
+        "previous" => match vault.snapshots(tenant).await?.iter().nth_back(1) {
+            Some(run) => vault.manifest(tenant, run).await?,
+            None => None,
+        },
         named => vault.manifest(tenant, &named.parse()?).await?,
     };
     if let Some(manifest) = manifest {
         return Ok(manifest);
     }
     let tenants = vault.tenants().await?;
-    Err(Usage(match which.snapshot.as_str() {
+    Err(Usage(match name {
         _ if !tenants.contains(tenant) => {
             format!("there is no tenant {tenant}; `fermata tenant list` shows them all")
         }
         "latest" => format!("{tenant} has no snapshot yet; `fermata backup {tenant}` makes one"),
+        "previous" => {
+            format!("{tenant} has no snapshot before the latest; `fermata backup {tenant}` makes another")
+        }
         named => {
             format!("{tenant} has no snapshot {named}; `fermata snapshots list {tenant}` shows them all")
         }
@@ -95,7 +111,7 @@ async fn list(vault: &Vault, tenant: &Tenant, out: Out) -> anyhow::Result<u8> {
             return format!("{tenant} has no snapshot yet: fermata backup {tenant}");
         }
         let rows = document.snapshots.iter().map(|row| {
-            let status = if row.status == Status::Complete { "complete" } else { "PARTIAL" };
+            let status = word(row.status);
             [
                 row.snapshot.to_string(),
                 status.to_owned(),
@@ -131,20 +147,30 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
     out.result(&manifest, || {
         let rows = manifest.entities.iter().map(|entry| {
             let status = match entry.status {
+                _ if entry.suspect.is_some() => "SUSPECT",
                 EntryStatus::Complete => "complete",
                 EntryStatus::LeftOut => "left out",
                 EntryStatus::Skipped => "SKIPPED",
                 EntryStatus::Failed => "FAILED",
             };
-            let days = entry.days.map(|(first, last)| format!("{first} to {last}"));
-            let why = entry.reason.clone().map_or_else(|| entry.warnings.clone(), |reason| vec![reason]);
-            let note = days.into_iter().chain(why).collect::<Vec<_>>().join("; ");
-            [entry.entity.clone(), status.to_owned(), count(entry.records), bytes(entry.bytes), note]
+            let mode = match (entry.status, entry.mode) {
+                (EntryStatus::LeftOut | EntryStatus::Skipped, _) => "",
+                (_, Mode::Sweep) => "sweep",
+                (_, Mode::Delta) => "delta",
+            };
+            [
+                entry.entity.clone(),
+                status.to_owned(),
+                mode.to_owned(),
+                count(entry.records),
+                bytes(entry.bytes),
+                note(entry),
+            ]
         });
-        let status = if manifest.status == Status::Complete { "complete" } else { "PARTIAL" };
+        let status = word(manifest.status);
         format!(
             "{}\n\n{}: snapshot {}, {status}\nread from {} by {}, sealed {}",
-            table(["ENTITY", "STATUS", "RECORDS", "SIZE", "NOTE"], rows),
+            table(["ENTITY", "STATUS", "MODE", "RECORDS", "SIZE", "NOTE"], rows),
             manifest.tenant,
             manifest.run,
             manifest.base_url,
@@ -153,6 +179,35 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
         )
     })?;
     Ok(exit::DONE)
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Complete => "complete",
+        Status::Partial => "PARTIAL",
+        Status::Suspect => "SUSPECT",
+    }
+}
+
+/// What else there is to know of an entity: what it lacks, what it was compared with and how it was read.
+fn note(entry: &Entry) -> String {
+    let mut notes: Vec<String> = Vec::new();
+    notes.extend(entry.suspect.clone());
+    match &entry.reason {
+        Some(reason) => notes.push(reason.clone()),
+        None => notes.extend(entry.warnings.clone()),
+    }
+    notes.extend(entry.days.map(|(first, last)| format!("{first} to {last}")));
+    if entry.mode == Mode::Delta {
+        notes.extend(entry.base.as_ref().map(|base| format!("builds on {base}")));
+        notes.extend(entry.swept.map(|swept| format!("all read {}", swept.strftime("%Y-%m-%d"))));
+    }
+    notes.extend(entry.why.as_ref().map(|why| format!("all was read: {why}")));
+    let drift = entry.drift.filter(|drift| *drift > 0);
+    notes.extend(
+        drift.map(|drift| format!("{} that Tempo had not told of", several(drift, "change", "changes"))),
+    );
+    notes.join("; ")
 }
 
 async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::Result<u8> {
