@@ -178,6 +178,7 @@ async fn fill(vault: &Vault) {
         tenant: tenant.clone(),
         nonce: nonce(),
         written_by: "a test".to_owned(),
+        previous: None,
         wish: fermata_core::plan::Wish::default(),
         base_url: "https://api.tempo.io".to_owned(),
         started: now(),

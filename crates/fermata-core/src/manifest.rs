@@ -30,6 +30,9 @@ pub struct Manifest {
     pub started: Timestamp,
     /// When the manifest was written.
     pub sealed: Timestamp,
+    /// The tenant's newest snapshot when this was sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Previous>,
     /// What was asked for.
     #[serde(default)]
     pub wish: Wish,
@@ -39,6 +42,15 @@ pub struct Manifest {
     pub windows: BTreeMap<String, String>,
     /// Every entity of the catalogue, in its order.
     pub entities: Vec<Entry>,
+}
+
+/// The snapshot before, so that one cannot be exchanged behind the back of the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its name.
+    pub run: RunId,
+    /// The SHA-256 of its manifest as stored, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Whether a snapshot holds all that was asked for.

@@ -6,7 +6,7 @@
 //! takes no day away from a whole one.
 //!
 //! Whatever the policy says, these stay: the newest, the newest good one, of each entity the newest in which it is
-//! complete, and those that an unfinished run builds on.
+//! complete and the one that the next run builds on, and those that an unfinished run builds on.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use std::str::FromStr;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil::Date};
 
-use crate::manifest::{EntryStatus, Manifest, Status};
+use crate::manifest::{Entry, EntryStatus, Manifest, Status};
 use crate::names::RunId;
 
 /// How many snapshots stay, by rule.
@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub good: bool,
     /// The entities that are complete.
     pub complete: BTreeSet<String>,
+    /// The entities that a later run may build on: of a log what is kept is there, also where the last look at it failed.
+    pub builds: BTreeSet<String>,
 }
 
 /// Why a snapshot stays.
@@ -100,6 +102,8 @@ pub enum Reason {
     NewestGood,
     /// It is the newest in which these entities are complete.
     NewestOf(Vec<String>),
+    /// It is the newest on which a run can build for these entities.
+    NewestBase(Vec<String>),
     /// An unfinished run builds on it.
     Base,
     /// The policy keeps every one.
@@ -126,12 +130,15 @@ impl Judgement {
 
 impl From<&Manifest> for Snapshot {
     fn from(manifest: &Manifest) -> Self {
-        let complete = manifest.entities.iter().filter(|entry| entry.status == EntryStatus::Complete);
+        let names = |has: fn(&Entry) -> bool| {
+            manifest.entities.iter().filter(|entry| has(entry)).map(|entry| entry.entity.clone()).collect()
+        };
         Self {
             run: manifest.run.clone(),
             started: manifest.started,
             good: manifest.status == Status::Complete,
-            complete: complete.map(|entry| entry.entity.clone()).collect(),
+            complete: names(|entry| entry.status == EntryStatus::Complete),
+            builds: names(|entry| entry.swept.is_some()),
         }
     }
 }
@@ -153,8 +160,16 @@ pub fn judge(
     if let Some(at) = sorted.iter().rposition(|snapshot| snapshot.good) {
         reasons[at].push(Reason::NewestGood);
     }
-    for (at, entities) in newest_of_each(&sorted) {
+    let newest = newest_of_each(&sorted, |snapshot| &snapshot.complete);
+    let mut bases_of = newest_of_each(&sorted, |snapshot| &snapshot.builds);
+    for (at, entities) in newest {
+        if let Some(base_of) = bases_of.get_mut(&at) {
+            base_of.retain(|entity| !entities.contains(entity));
+        }
         reasons[at].push(Reason::NewestOf(entities));
+    }
+    for (at, entities) in bases_of.into_iter().filter(|(_, entities)| !entities.is_empty()) {
+        reasons[at].push(Reason::NewestBase(entities));
     }
     for (at, snapshot) in sorted.iter().enumerate() {
         if bases.contains(&snapshot.run) {
@@ -175,12 +190,15 @@ pub fn judge(
     runs.zip(reasons).map(|(run, reasons)| Judgement { run, reasons }).collect()
 }
 
-/// Where the newest complete form of each entity is, and of which ones.
-fn newest_of_each(sorted: &[&Snapshot]) -> BTreeMap<usize, Vec<String>> {
+/// Where the newest form is of each entity that snapshots have, and of which ones.
+fn newest_of_each(
+    sorted: &[&Snapshot],
+    has: impl Fn(&Snapshot) -> &BTreeSet<String>,
+) -> BTreeMap<usize, Vec<String>> {
     let newest: BTreeMap<&String, usize> = sorted
         .iter()
         .enumerate()
-        .flat_map(|(at, snapshot)| snapshot.complete.iter().map(move |entity| (entity, at)))
+        .flat_map(|(at, snapshot)| has(snapshot).iter().map(move |entity| (entity, at)))
         .collect();
     let mut by_place: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (entity, at) in newest {
@@ -250,17 +268,23 @@ impl fmt::Display for Policy {
     }
 }
 
+/// The first few of a list, and how many more there are.
+fn some_of(entities: &[String]) -> String {
+    match entities {
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        few => few.join(", "),
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Newest => f.write_str("newest"),
             Self::NewestGood => f.write_str("newest good"),
-            Self::NewestOf(entities) => match entities.as_slice() {
-                [first, second, third, rest @ ..] if !rest.is_empty() => {
-                    write!(f, "newest whole {first}, {second}, {third} and {} more", rest.len())
-                }
-                few => write!(f, "newest whole {}", few.join(", ")),
-            },
+            Self::NewestOf(entities) => write!(f, "newest whole {}", some_of(entities)),
+            Self::NewestBase(entities) => write!(f, "later runs build on its {}", some_of(entities)),
             Self::Base => f.write_str("an unfinished run builds on it"),
             Self::All => f.write_str("every one stays"),
             Self::Rule(Span::Last, _) => f.write_str("last"),

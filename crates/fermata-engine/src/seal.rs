@@ -106,7 +106,8 @@ impl Engine {
         states: &BTreeMap<&'static str, State>,
     ) -> Result<Manifest, BackupError> {
         let bases = self.bases(plan).await?;
-        let manifest = manifest(plan, states, &bases, fermata_vault::nonce(), self.clock.now());
+        let mut manifest = manifest(plan, states, &bases, fermata_vault::nonce(), self.clock.now());
+        manifest.previous = self.vault.previous(&plan.tenant).await?;
         // Before there is a snapshot, and while its checkpoints still tell what was read.
         let report = self.vault.verify(&manifest, false, &|_| ()).await?;
         if let Some(problem) = report.problems.into_iter().next() {
@@ -166,6 +167,7 @@ pub fn manifest(
         base_url: plan.base_url.clone(),
         started: plan.started,
         sealed: now,
+        previous: None,
         wish: plan.wish.clone(),
         status: match (suspect, gap) {
             (true, _) => Status::Suspect,

@@ -23,6 +23,7 @@ mod prune;
 mod runs;
 mod seal;
 mod settings;
+mod signature;
 mod snapshots;
 mod store;
 mod stored;

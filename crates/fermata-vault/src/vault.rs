@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use fermata_core::FORMAT;
 use jiff::Timestamp;
 use object_store::ObjectStore;
@@ -15,6 +16,7 @@ use crate::identity::{Identity, Recipient};
 use crate::layout;
 use crate::probe::{Verdict, probe};
 use crate::seal::{self, NamingKey};
+use crate::signature::{SigningKey, VerifyingKey};
 use crate::store::{self, Door, Once};
 
 /// Bytes of a nonce: two documents never share one.
@@ -28,7 +30,13 @@ struct Inner {
     door: Door,
     card: Card,
     identities: Vec<Identity>,
-    naming: Option<NamingKey>,
+    secrets: Option<Secrets>,
+}
+
+/// What only the workers' key opens.
+struct Secrets {
+    naming: NamingKey,
+    signing: SigningKey,
 }
 
 /// What a vault is made with.
@@ -54,6 +62,9 @@ struct Card {
     data_recipients: Vec<Recipient>,
     /// Sealed to the worker's key, in base64.
     naming_key: String,
+    /// Sealed to the worker's key, in base64.
+    signing_key: String,
+    verifying_key: VerifyingKey,
     single_writer: bool,
     probe: Verdict,
 }
@@ -76,18 +87,21 @@ impl Vault {
         if verdict != Verdict::Honoured && !options.single_writer {
             return Err(VaultError::NotHonoured(verdict));
         }
-        let naming = NamingKey::generate();
+        let (naming, signing) = (NamingKey::generate(), SigningKey::generate());
+        let seal_key = |key: &[u8]| BASE64_STANDARD.encode(seal::seal([&options.worker], key));
         let card = Card {
             schema: FORMAT,
             vault: nonce(),
             created: options.now,
-            naming_key: BASE64_STANDARD.encode(seal::seal([&options.worker], naming.as_bytes())),
+            naming_key: seal_key(naming.as_bytes()),
+            signing_key: seal_key(signing.as_bytes()),
+            verifying_key: signing.public(),
             worker_recipient: options.worker,
             data_recipients: options.data_recipients,
             single_writer: options.single_writer,
             probe: verdict,
         };
-        match door.put_once(&layout::card(), store::document(&card)).await? {
+        match door.put_once(&layout::card(), signing.sign(&store::document(&card))).await? {
             Once::Mine => Ok(Self::with(door, card, Vec::new(), None)),
             Once::Theirs(_) => Err(VaultError::AlreadyThere),
         }
@@ -117,15 +131,15 @@ impl Vault {
                 wanted: list(wanted.cloned()),
             });
         }
-        let naming = match identities.iter().find(|identity| identity.recipient() == card.worker_recipient) {
-            Some(worker) => Some(naming_key(&card, worker)?),
+        let secrets = match identities.iter().find(|identity| identity.recipient() == card.worker_recipient) {
+            Some(worker) => Some(secrets(&card, worker)?),
             None => None,
         };
-        Ok(Self::with(door, card, identities, naming))
+        Ok(Self::with(door, card, identities, secrets))
     }
 
-    fn with(door: Door, card: Card, identities: Vec<Identity>, naming: Option<NamingKey>) -> Self {
-        Self(Arc::new(Inner { door, card, identities, naming }))
+    fn with(door: Door, card: Card, identities: Vec<Identity>, secrets: Option<Secrets>) -> Self {
+        Self(Arc::new(Inner { door, card, identities, secrets }))
     }
 
     /// The name that no other vault has.
@@ -160,7 +174,7 @@ impl Vault {
 
     /// Whether the workers' key is at hand: to open tokens, to resume jobs and to write chunks.
     pub fn can_work(&self) -> bool {
-        self.0.naming.is_some()
+        self.0.secrets.is_some()
     }
 
     /// Whether records can be read with the keys at hand.
@@ -178,13 +192,27 @@ impl Vault {
     }
 
     pub(crate) fn naming(&self) -> Option<&NamingKey> {
-        self.0.naming.as_ref()
+        self.0.secrets.as_ref().map(|secrets| &secrets.naming)
     }
 
-    /// The naming key, whose presence also says that the workers' key is at hand.
+    /// Says which key is needed when the workers' is not at hand; else there is the naming key.
     pub(crate) fn worker(&self, what: &'static str) -> Result<&NamingKey, VaultError> {
-        self.naming()
-            .ok_or_else(|| VaultError::NeedsKey { what, recipient: self.worker_recipient().to_string() })
+        self.secrets(what).map(|secrets| &secrets.naming)
+    }
+
+    /// A document with its signature.
+    pub(crate) fn sign(&self, document: &[u8]) -> Result<Bytes, VaultError> {
+        Ok(self.secrets("sealing a snapshot")?.signing.sign(document))
+    }
+
+    /// Whether a document is as this vault's workers signed it.
+    pub(crate) fn is_signed(&self, document: &[u8]) -> bool {
+        self.0.card.verifying_key.fits(document)
+    }
+
+    fn secrets(&self, what: &'static str) -> Result<&Secrets, VaultError> {
+        let needs = || VaultError::NeedsKey { what, recipient: self.worker_recipient().to_string() };
+        self.0.secrets.as_ref().ok_or_else(needs)
     }
 
     /// Says which key is needed when records cannot be read.
@@ -197,11 +225,18 @@ impl Vault {
     }
 }
 
-fn naming_key(card: &Card, worker: &Identity) -> Result<NamingKey, VaultError> {
-    let damaged = || VaultError::corrupt(&layout::card(), "its naming key does not open");
-    let sealed = BASE64_STANDARD.decode(&card.naming_key).map_err(|_| damaged())?;
-    let plain = seal::unseal(std::slice::from_ref(worker), &sealed).map_err(|_| damaged())?;
-    NamingKey::from_bytes(&plain).ok_or_else(damaged)
+fn secrets(card: &Card, worker: &Identity) -> Result<Secrets, VaultError> {
+    let open = |sealed: &str| {
+        let sealed = BASE64_STANDARD.decode(sealed).ok()?;
+        seal::unseal(std::slice::from_ref(worker), &sealed).ok()
+    };
+    let damaged = |what: &str| VaultError::corrupt(&layout::card(), format!("its {what} key does not open"));
+    let naming = open(&card.naming_key).and_then(|key| NamingKey::from_bytes(&key));
+    let signing = open(&card.signing_key).and_then(|key| SigningKey::from_bytes(&key));
+    Ok(Secrets {
+        naming: naming.ok_or_else(|| damaged("naming"))?,
+        signing: signing.ok_or_else(|| damaged("signing"))?,
+    })
 }
 
 fn list(recipients: impl Iterator<Item = Recipient>) -> String {

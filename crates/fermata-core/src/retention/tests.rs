@@ -19,7 +19,8 @@ fn snapshot(started: &str, good: bool) -> Snapshot {
 
 fn at<'a>(started: Timestamp, good: bool, complete: impl Iterator<Item = &'a str>) -> Snapshot {
     let run = RunId::new(started, "aaaaaa").unwrap();
-    Snapshot { run, started, good, complete: complete.map(str::to_owned).collect() }
+    let complete: BTreeSet<String> = complete.map(str::to_owned).collect();
+    Snapshot { run, started, good, builds: complete.clone(), complete }
 }
 
 /// Which stay, by their places, and the words of their reasons.
@@ -120,6 +121,19 @@ fn what_nothing_can_do_without_stays() {
     assert!(judged[1].reasons.contains(&Reason::Base));
 }
 
+/// Of a log nothing can be read anew: what is kept of it is in the newest snapshot that has it, whole or not.
+#[test]
+fn what_is_kept_of_a_log_stays() {
+    let whole = snapshot("2026-03-01T02:00:00Z", true);
+    let mut failed = snapshot("2026-03-02T02:00:00Z", false);
+    failed.builds.insert("worklogs".to_owned());
+    let mut newest = snapshot("2026-03-03T02:00:00Z", false);
+    newest.builds.clear();
+    let said = stay("last=1", &[whole, failed, newest], "UTC");
+    assert_eq!(said[1], (1, "later runs build on its accounts, roles, teams and 1 more".to_owned()));
+    assert_eq!(places(&said), [0, 1, 2]);
+}
+
 #[test]
 fn many_entities_are_said_in_few_words() {
     let one = [snapshot("2026-03-01T02:00:00Z", true)];
@@ -134,7 +148,9 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
         let all = all.into_iter().map(|(hours, (seconds, good, mask))| {
             let passed = SignedDuration::from_hours(hours.into()) + SignedDuration::from_secs(seconds.into());
             let whole = ENTITIES.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1);
-            at(begin + passed, good && mask != 0, whole.map(|(_, name)| *name))
+            let built_on = ENTITIES.iter().enumerate().filter(|(bit, _)| seconds >> bit & 1 == 1);
+            let builds = built_on.map(|(_, name)| (*name).to_owned()).collect();
+            Snapshot { builds, ..at(begin + passed, good && mask != 0, whole.map(|(_, name)| *name)) }
         });
         all.collect()
     })
@@ -160,6 +176,7 @@ proptest! {
         prop_assert!(all.iter().rfind(|snapshot| snapshot.good).is_none_or(stays));
         for entity in ENTITIES {
             prop_assert!(all.iter().rfind(|snapshot| snapshot.complete.contains(entity)).is_none_or(stays));
+            prop_assert!(all.iter().rfind(|snapshot| snapshot.builds.contains(entity)).is_none_or(stays));
         }
         prop_assert!(all.iter().filter(|snapshot| base.contains(&snapshot.run)).all(stays));
     }

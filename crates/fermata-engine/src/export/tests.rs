@@ -49,6 +49,7 @@ impl Room {
             tenant: tenant(),
             nonce: fermata_vault::nonce(),
             written_by: "test".to_owned(),
+            previous: None,
             wish: fermata_core::plan::Wish::default(),
             base_url: "https://api.tempo.io".to_owned(),
             started: now,

@@ -221,7 +221,7 @@ pub(crate) async fn back_up(
         *fetched += 1;
         take_page(&mut log, number, pages, &known).await?;
     }
-    let manifest = manifest_of(run, &log);
+    let manifest = Manifest { previous: vault.previous(&acme()).await?, ..manifest_of(run, &log) };
     let manifest = match vault.write_manifest(&manifest).await? {
         Sealed::Mine => manifest,
         Sealed::Theirs(theirs) => *theirs,
@@ -246,6 +246,7 @@ pub(crate) fn manifest_of(run: &RunId, log: &Log) -> Manifest {
         tenant: acme(),
         nonce: fermata_vault::nonce(),
         written_by: "test".to_owned(),
+        previous: None,
         wish: fermata_core::plan::Wish::default(),
         base_url: "http://127.0.0.1".to_owned(),
         started: now(),
