@@ -57,6 +57,32 @@ async fn damage_is_found_by_hand() {
     assert_eq!(text(&output.stdout), format!("damaged: {name}\n"));
 }
 
+/// With the lines of docs/formats.md.
+#[tokio::test]
+async fn a_signature_is_checked_by_hand() {
+    let room = Room::new(true).await;
+    let page = std::fs::read_to_string(root().join("docs/formats.md")).unwrap();
+    let (_, lines) = page.split_once("```sh\n").unwrap();
+    let (lines, _) = lines.split_once("```").unwrap();
+    let check = |document: &str| {
+        let script = lines.replace("fermata-data", "vault").replace("$document", document);
+        let output =
+            Command::new("bash").args(["-euc", &script]).current_dir(room.folder.path()).output().unwrap();
+        (output.status.success(), text(&output.stdout))
+    };
+    let documents = ["vault/fermata.json".to_owned(), format!("vault/tenants/acme/snapshots/{RUN}.json")];
+    for document in documents {
+        assert_eq!(check(&document), (true, "Signature Verified Successfully\n".to_owned()), "{document}");
+        let file = room.folder.path().join(&document);
+        std::fs::write(
+            &file,
+            std::fs::read_to_string(&file).unwrap().replace("\"schema\": 1", "\"schema\":  1"),
+        )
+        .unwrap();
+        assert!(!check(&document).0, "{document} was changed");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_key_is_said() {
     let room = Room::new(true).await;

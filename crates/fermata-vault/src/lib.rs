@@ -41,4 +41,4 @@ pub use prune::Pruning;
 pub use runs::Leftover;
 pub use snapshots::Sealed;
 pub use vault::{InitOptions, Vault, nonce};
-pub use verify::{Flaw, Problem, Progress, Report};
+pub use verify::{Depth, Flaw, Problem, Progress, Report};

@@ -1,18 +1,26 @@
 //! Proof that a snapshot is whole.
 //!
 //! The structure costs one listing: every chunk that the manifest names is there, has its size, and the
-//! counts add up. With `data` every chunk is read, decrypted and parsed. All flaws are found, not the first;
-//! each says what can still be had.
+//! counts add up. More is read as [`Depth`] says: chunks are then decrypted and parsed. Of a snapshot as it is stored the
+//! signature is checked too, that of the card, and that the snapshot before is the one that it followed. All flaws are found,
+//! not the first; each says what can still be had.
+//!
+//! What belongs to no snapshot is not looked at: settings, and the plan and the checkpoints of an unfinished run.
 
 mod content;
+mod salvage;
+mod stored;
 mod structure;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use fermata_core::manifest::{Chunk, LayerKind, Manifest};
 use fermata_core::names::{RunId, Tenant};
 use futures::{StreamExt, stream};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::chunk::name_parts;
@@ -24,6 +32,22 @@ use crate::vault::Vault;
 /// Chunks that are checked at once; each costs its stored bytes and zstd's window, some 3 MB.
 const CHECKS_CONCURRENT: usize = 2;
 
+/// How much is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Depth {
+    /// The manifest, and a listing of the chunks.
+    Structure,
+    /// Some of the chunks too, other ones with each seed: of each entity that has any this share, and at least one.
+    Sample {
+        /// Between 0 and 1.
+        share: f64,
+        /// The same seed reads the same chunks.
+        seed: u64,
+    },
+    /// All of it.
+    Data,
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
@@ -31,7 +55,7 @@ pub struct Report {
     pub snapshot: RunId,
     /// Whether nothing is wrong with it.
     pub ok: bool,
-    /// Whether the records were read, and not the structure alone.
+    /// Whether all records were read.
     pub data: bool,
     /// Whether names were computed again from the records, which needs the workers' key.
     pub ids: bool,
@@ -41,8 +65,14 @@ pub struct Report {
     pub records: u64,
     /// Bytes stored for them.
     pub bytes: u64,
+    /// Chunks that were read.
+    pub read: u64,
+    /// What chose them, where not all were read.
+    pub seed: Option<u64>,
     /// All that is wrong.
     pub problems: Vec<Problem>,
+    /// What a reader should know and is not wrong.
+    pub notes: Vec<String>,
 }
 
 /// Something that is wrong with a snapshot.
@@ -101,6 +131,15 @@ pub enum Flaw {
     /// The manifest does not agree with itself.
     #[error("{0}")]
     Manifest(&'static str),
+    /// A signed document is not what was signed.
+    #[error("its signature does not fit: it was changed, or another vault's keys wrote it")]
+    Signature,
+    /// A document that cannot be read.
+    #[error("it cannot be read: {0}")]
+    Document(String),
+    /// The snapshot before is another than this one followed.
+    #[error("the snapshot before it, {0}, is not the one that was there when it was sealed")]
+    Previous(RunId),
 }
 
 /// How far a verification is.
@@ -125,7 +164,18 @@ impl Vault {
         data: bool,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Report, VaultError> {
-        if data {
+        let depth = if data { Depth::Data } else { Depth::Structure };
+        self.examine(manifest, depth, progress).await
+    }
+
+    async fn examine(
+        &self,
+        manifest: &Manifest,
+        depth: Depth,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<Report, VaultError> {
+        let reads = depth != Depth::Structure;
+        if reads {
             self.data()?;
         }
         let mut problems = structure::structure(manifest);
@@ -138,18 +188,21 @@ impl Vault {
             match stored.flaw(chunk) {
                 None => readable.push((*entity, *layer, *chunk)),
                 // A chunk of another size is read all the same: its flaw is named below, with what it still gives.
-                Some(Flaw::Size { .. }) if data => readable.push((*entity, *layer, *chunk)),
+                Some(Flaw::Size { .. }) if reads => readable.push((*entity, *layer, *chunk)),
                 Some(flaw) => problems.push(flawed(manifest, entity, chunk, flaw, twin(&stored, chunk))),
             }
         }
-        if data {
-            problems.extend(self.read_all(manifest, &stored, readable, progress).await?);
-        }
+        let readable = chosen(readable, depth);
+        let read = readable.len() as u64;
+        problems.extend(self.read_all(manifest, &stored, readable, progress).await?);
         Ok(Report {
             snapshot: manifest.run.clone(),
             ok: problems.is_empty(),
-            data,
-            ids: data && self.can_work(),
+            data: depth == Depth::Data,
+            ids: reads && self.can_work(),
+            read,
+            seed: if let Depth::Sample { seed, .. } = depth { Some(seed) } else { None },
+            notes: Vec::new(),
             chunks: named.len() as u64,
             records: named
                 .iter()
@@ -200,6 +253,30 @@ impl Vault {
     }
 }
 
+/// The chunks that are read at this depth, in their order.
+fn chosen<'a>(
+    chunks: Vec<(&'a str, LayerKind, &'a Chunk)>,
+    depth: Depth,
+) -> Vec<(&'a str, LayerKind, &'a Chunk)> {
+    let (share, seed) = match depth {
+        Depth::Structure => return Vec::new(),
+        Depth::Data => return chunks,
+        Depth::Sample { share, seed } => (share, seed),
+    };
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (entity, ..)) in chunks.iter().enumerate() {
+        places.entry(entity).or_default().push(at);
+    }
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut drawn: BTreeSet<usize> = BTreeSet::new();
+    for mut of_entity in places.into_values() {
+        of_entity.shuffle(&mut rng);
+        let enough = (1..=of_entity.len()).find(|count| *count as f64 >= share * of_entity.len() as f64);
+        drawn.extend(of_entity.iter().take(enough.unwrap_or(of_entity.len())));
+    }
+    drawn.into_iter().map(|at| chunks[at]).collect()
+}
+
 fn named(manifest: &Manifest) -> impl Iterator<Item = (&str, LayerKind, &Chunk)> {
     let layers =
         manifest.entities.iter().flat_map(|entry| entry.layers.iter().map(move |layer| (entry, layer)));
@@ -214,9 +291,7 @@ fn twin(stored: &Stored, chunk: &Chunk) -> Option<String> {
 }
 
 fn flawed(manifest: &Manifest, entity: &str, chunk: &Chunk, what: Flaw, salvage: Option<String>) -> Problem {
-    let salvage = salvage.unwrap_or_else(|| {
-        format!("nothing of its {} records; those of the other chunks are not touched", chunk.records)
-    });
+    let salvage = salvage.unwrap_or_else(|| format!("nothing of its {} records", chunk.records));
     let object = layout::chunk(&manifest.tenant, &chunk.name).to_string();
     Problem { object, entity: Some(entity.to_owned()), what, salvage }
 }

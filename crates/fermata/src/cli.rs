@@ -351,9 +351,8 @@ pub(crate) enum SnapshotsCommand {
     Verify {
         #[command(flatten)]
         which: Which,
-        /// Read, decrypt and count every record too
-        #[arg(long)]
-        data: bool,
+        #[command(flatten)]
+        depth: HowDeep,
     },
     /// Say that a suspect snapshot is right: what it lacks was deleted, and not hidden from the token
     Accept {
@@ -362,6 +361,19 @@ pub(crate) enum SnapshotsCommand {
     },
     /// Delete the snapshots that a tenant's rules do not keep, and what then belongs to none
     Prune(Prune),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct HowDeep {
+    /// Read, decrypt and count every record too
+    #[arg(long)]
+    pub(crate) data: bool,
+    /// Read some of the chunks, other ones each time: this share of each entity's, and at least one
+    #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with = "data")]
+    pub(crate) sample: Option<f64>,
+    /// Read the chunks that --sample read when it said this seed
+    #[arg(long, value_name = "N", requires = "sample")]
+    pub(crate) seed: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -449,6 +461,13 @@ pub(crate) struct Demo {
     /// Keep the vault and the exported files in this folder, to look at
     #[arg(long, value_name = "DIR")]
     pub(crate) keep: Option<PathBuf>,
+}
+
+/// A part of one, from a percentage.
+fn share(text: &str) -> Result<f64, &'static str> {
+    let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
+    let percent = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    percent.map(|percent: f64| percent / 100.0).ok_or("a share looks like 5%, and is at most 100%")
 }
 
 fn date(text: &str) -> Result<Date, &'static str> {

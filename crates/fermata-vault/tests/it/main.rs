@@ -9,6 +9,7 @@ mod flaws;
 mod job;
 mod keys;
 mod logs;
+mod proof;
 mod prune;
 mod resume;
 mod secrets;

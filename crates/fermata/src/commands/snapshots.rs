@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fermata_core::manifest::{Entry, EntryStatus, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::Mode;
-use fermata_vault::{Report, Vault};
+use fermata_vault::{Depth, Report, Vault, VaultError};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -39,13 +39,18 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
             None => show(&super::open_without_key(config).await?, &asked.which, out).await,
         },
         SnapshotsCommand::Diff(asked) => diff::run(asked, config, out).await,
-        SnapshotsCommand::Verify { which, data } => {
-            let vault = if data {
-                super::open_to_read(config).await?
-            } else {
-                super::open_without_key(config).await?
+        SnapshotsCommand::Verify { which, depth } => {
+            let depth = match (depth.sample, depth.data) {
+                (Some(share), _) => Depth::Sample { share, seed: depth.seed.unwrap_or_else(rand::random) },
+                (None, true) => Depth::Data,
+                (None, false) => Depth::Structure,
             };
-            verify(&vault, &which, data, out).await
+            let vault = if depth == Depth::Structure {
+                super::open_without_key(config).await?
+            } else {
+                super::open_to_read(config).await?
+            };
+            verify(&vault, &which, depth, out).await
         }
         SnapshotsCommand::Accept { which } => accept::run(&which, config, out).await,
         SnapshotsCommand::Prune(asked) => prune::run(asked, config, out).await,
@@ -59,19 +64,37 @@ pub(crate) async fn manifest(vault: &Vault, which: &Which) -> anyhow::Result<Man
 
 /// The manifest of a tenant's snapshot: `latest`, `previous`, or one by its name.
 pub(crate) async fn named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<Manifest> {
-    let manifest = match name {
-        "latest" => vault.latest(tenant).await?,
-        "previous" => match vault.snapshots(tenant).await?.iter().nth_back(1) {
-            Some(run) => vault.manifest(tenant, run).await?,
-            None => None,
-        },
-        named => vault.manifest(tenant, &named.parse()?).await?,
-    };
-    if let Some(manifest) = manifest {
-        return Ok(manifest);
+    let run = run_named(vault, tenant, name).await?;
+    let found = vault.manifest(tenant, &run).await;
+    let found = found.map_err(|error| match error {
+        VaultError::Corrupt { .. } => anyhow::Error::from(error).context(format!(
+            "`fermata snapshots verify {tenant} --snapshot {run}` says what can still be had"
+        )),
+        error => error.into(),
+    })?;
+    match found {
+        Some(manifest) => Ok(manifest),
+        None => Err(none(vault, tenant, name).await?.into()),
     }
+}
+
+/// The snapshot that was named, as far as a listing shows it.
+async fn run_named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<RunId> {
+    let run = match name {
+        "latest" => vault.snapshots(tenant).await?.pop(),
+        "previous" => vault.snapshots(tenant).await?.into_iter().nth_back(1),
+        named => Some(named.parse()?),
+    };
+    match run {
+        Some(run) => Ok(run),
+        None => Err(none(vault, tenant, name).await?.into()),
+    }
+}
+
+/// Says that there is no such snapshot.
+async fn none(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<Usage> {
     let tenants = vault.tenants().await?;
-    Err(Usage(match name {
+    Ok(Usage(match name {
         _ if !tenants.contains(tenant) => {
             format!("there is no tenant {tenant}; `fermata tenant list` shows them all")
         }
@@ -82,8 +105,7 @@ pub(crate) async fn named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow:
         named => {
             format!("{tenant} has no snapshot {named}; `fermata snapshots list {tenant}` shows them all")
         }
-    })
-    .into())
+    }))
 }
 
 async fn list(vault: &Vault, tenant: &Tenant, out: Out) -> anyhow::Result<u8> {
@@ -210,15 +232,17 @@ fn note(entry: &Entry) -> String {
     notes.join("; ")
 }
 
-async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::Result<u8> {
+async fn verify(vault: &Vault, which: &Which, depth: Depth, out: Out) -> anyhow::Result<u8> {
     #[derive(Serialize)]
     struct Document<'a> {
         schema: u32,
         #[serde(flatten)]
         report: &'a Report,
     }
-    let manifest = manifest(vault, which).await?;
-    let bar = if out.draws() && data { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let (tenant, name) = (&which.tenant, &which.snapshot);
+    let run = run_named(vault, tenant, name).await?;
+    let bar =
+        if out.draws() && depth != Depth::Structure { ProgressBar::new(0) } else { ProgressBar::hidden() };
     bar.set_style(
         ProgressStyle::with_template("{bar:20} {pos}/{len} chunks, {msg}")
             .unwrap_or(ProgressStyle::default_bar()),
@@ -229,39 +253,59 @@ async fn verify(vault: &Vault, which: &Which, data: bool, out: Out) -> anyhow::R
         drawn.set_position(progress.chunks);
         drawn.set_message(bytes(progress.bytes));
     };
-    let report = vault.verify(&manifest, data, &progress).await?;
+    let report = vault.verify_snapshot(tenant, &run, depth, &progress).await;
     bar.finish_and_clear();
-    out.result(&Document { schema: fermata_core::FORMAT, report: &report }, || {
-        let depth = match (data, report.ids) {
-            (false, _) => "all chunks are there, with the right size (--data reads them too)",
-            (true, true) => "every record was read, decrypted and counted",
-            (true, false) => "every record was read, decrypted and counted; names were not computed again, for want of the workers' key",
-        };
-        let sum = format!(
-            "snapshot {}: {} chunks, {} records, {} stored",
-            report.snapshot,
-            count(report.chunks),
-            count(report.records),
-            bytes(report.bytes)
-        );
-        if report.ok {
-            return format!("OK: {depth}\n{sum}");
-        }
-        let problems = report.problems.iter().map(|problem| {
-            let entity = problem.entity.as_deref().unwrap_or("the snapshot");
-            format!("{entity}: {}; {}\n  {}\n", problem.what, problem.salvage, problem.object)
-        });
-        let problems: String = problems.collect();
-        let found = match report.problems.len() {
-            1 => "1 problem".to_owned(),
-            more => format!("{more} problems"),
-        };
-        let tenant = &manifest.tenant;
-        format!(
-            "{problems}\nNOT WHOLE: {found}\n{sum}\n\
-             What Tempo still has comes into the next snapshot: move the chunks named above out of the vault, then\n\
-             fermata backup {tenant}"
-        )
-    })?;
+    let Some(report) = report? else { return Err(none(vault, tenant, name).await?.into()) };
+    let document = Document { schema: fermata_core::FORMAT, report: &report };
+    out.result(&document, || verified(tenant, depth, &report))?;
     Ok(if report.ok { exit::DONE } else { exit::FAILED })
+}
+
+fn verified(tenant: &Tenant, depth: Depth, report: &Report) -> String {
+    let unnamed = if report.ids || report.read == 0 {
+        ""
+    } else {
+        "; names were not computed again, for want of the workers' key"
+    };
+    let checked = match depth {
+        Depth::Structure => {
+            "all chunks are there with the right size, and the manifest is as it was signed (--data reads them too)"
+                .to_owned()
+        }
+        Depth::Data => {
+            format!(
+            "every record was read, decrypted and counted, and the manifest is as it was signed{unnamed}"
+        )
+        }
+        Depth::Sample { seed, .. } => format!(
+            "all chunks are there, {} of {} were read, decrypted and counted (--seed {seed}), and the manifest is as it was signed{unnamed}",
+            count(report.read),
+            count(report.chunks)
+        ),
+    };
+    let mut lines: Vec<String> = report.notes.iter().map(|note| format!("note: {note}")).collect();
+    lines.push(format!(
+        "snapshot {}: {} chunks, {} records, {} stored",
+        report.snapshot,
+        count(report.chunks),
+        count(report.records),
+        bytes(report.bytes)
+    ));
+    let sum = lines.join("\n");
+    if report.ok {
+        return format!("OK: {checked}\n{sum}");
+    }
+    let problems = report.problems.iter().map(|problem| {
+        let entity = problem.entity.as_deref().unwrap_or("the snapshot");
+        format!("{entity}: {}; {}\n  {}\n", problem.what, problem.salvage, problem.object)
+    });
+    let problems: String = problems.collect();
+    let found = several(report.problems.len() as u64, "problem", "problems");
+    format!(
+        "{problems}\nNOT WHOLE: {found}\n{sum}\n\
+         Entities that are not named above can be exported as ever: fermata export {tenant} --snapshot {} --entity NAME\n\
+         What Tempo still has comes into the next snapshot: move the chunks and snapshots named above out of the vault, then\n\
+         fermata backup {tenant}",
+        report.snapshot
+    )
 }
