@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod broken_stores;
+mod buckets;
 mod by_hand;
 mod catalogue;
 mod chaos;

@@ -22,7 +22,7 @@ fn without_a_vault_every_command_says_how_to_make_one() {
     assert!(!stage.at("elsewhere").exists() && !stage.at("out").exists());
     let before = stage.stored();
     stage.fermata("init").run().error(2, &["./fermata-data: there is a vault here already"]);
-    stage.fermata("init --store s3://bucket/prefix").run().error(2, &["s3://", "use a folder"]);
+    stage.fermata("init --store ftp://host/x").run().error(2, &["ftp://host/x", "use a plain path"]);
     stage.write("file", "");
     stage.fermata("init --store file").run().error(2, &["file"]);
     assert_eq!(stage.changed_since(&before), [""; 0]);

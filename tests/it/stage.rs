@@ -35,6 +35,7 @@ pub(crate) fn site() -> SimBuilder {
 pub(crate) struct Stage {
     pub(crate) sim: Sim,
     folder: TempDir,
+    variables: Vec<(&'static str, String)>,
     runtime: Runtime,
 }
 
@@ -79,7 +80,17 @@ impl Stage {
         // less than the hour that Fermata keeps from that limit.
         let now = Timestamp::now() + jiff::SignedDuration::from_mins(50);
         let sim = runtime.block_on(sim.now(now).start()).unwrap();
-        Self { sim, folder: TempDir::new().unwrap(), runtime }
+        Self { sim, folder: TempDir::new().unwrap(), variables: Vec::new(), runtime }
+    }
+
+    /// From now on the store of every command is this one, which these variables lead to.
+    pub(crate) fn move_to(
+        &mut self,
+        store: &str,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+    ) {
+        self.variables = vec![("FERMATA_STORE", store.to_owned())];
+        self.variables.extend(variables);
     }
 
     /// With a vault, a tenant and its token.
@@ -122,6 +133,7 @@ impl Stage {
             .args(arguments)
             .current_dir(self.path())
             .env_clear()
+            .envs(self.variables.iter().cloned())
             .env("PATH", format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -143,6 +143,14 @@ fn every_variable_is_in_the_papers() {
 }
 
 #[test]
+fn every_variable_of_a_cloud_is_in_the_papers() {
+    let page = read(&root().join("docs/storage.md"));
+    let missing =
+        fermata_vault::Environment::names().iter().filter(|name| !page.contains(&format!("`{name}`")));
+    assert_none(&missing.map(|name| format!("docs/storage.md does not name {name}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_token_page_says_what_each_entity_needs() {
     let page = read(&root().join("docs/tempo-token.md"));
     let problems: Vec<_> = ENTITIES

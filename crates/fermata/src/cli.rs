@@ -48,7 +48,7 @@ pub(crate) struct Global {
     /// Configuration file [default: ./fermata.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Store: a folder or file:///path [environment: FERMATA_STORE] [default: ./fermata-data]
+    /// Store: a folder, s3://bucket/prefix, gs:// or az:// [environment: FERMATA_STORE] [default: ./fermata-data]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<String>,
     /// Queue of a fleet, without a password [environment: FERMATA_REDIS]
