@@ -30,6 +30,7 @@ local KEEP_MS = 24 * 3600 * 1000  -- how long a run that ended is shown
 local SILENT_MS = 60 * 1000       -- a worker that says nothing for so long is gone
 local AWAY_MS = 15 * 1000         -- the queue asked nothing for so long: it was away itself, and no worker is to blame
 local GRACE_MS = 10 * 1000        -- what workers then have to come back, before leases end
+local LOOK_MS = 5 * 1000          -- the longest that workers without work leave the queue alone: they hear what comes
 local AUDIT_MAX = 10000
 local CAP = 6                     -- jobs of one tenant at a time, where nobody said
 
@@ -83,7 +84,7 @@ local function take(id, worker, lease, fence)
 end
 
 local function nothing()
-  local wait = 1000
+  local wait = LOOK_MS
   for _, name in ipairs({ 'running', 'retry', 'waiting', 'cooling' }) do
     local first = call('ZRANGE', P .. ':' .. name, 0, 0, 'WITHSCORES')
     if first[2] then wait = math.min(wait, math.max(TEND_MS, tonumber(first[2]) - now)) end
@@ -170,6 +171,7 @@ if op == 'exchange' and not ARGV[7] then
 end
 
 local stirred = false  -- whether something may run that could not before
+local soon = false     -- whether something will before those who look now and then would see it
 
 local function move(id, to, score, from)
   from = from or call('HGET', job(id), 'state')
@@ -359,10 +361,12 @@ local function conclude(id, j, how, a, b, c, d)
   elseif how == 'waiting' then -- ms why
     move(id, 'waiting', now + tonumber(a))
     call('HSET', job(id), 'next', text(now + tonumber(a)), 'why', b)
+    soon = soon or tonumber(a) < LOOK_MS
   elseif how == 'retry' then -- ms error attempts mark
     move(id, 'retry', now + tonumber(a))
     call('HSET', job(id), 'next', text(now + tonumber(a)), 'error', b, 'attempts', c, 'mark', d)
     count('retried')
+    soon = soon or tonumber(a) < LOOK_MS
   elseif how == 'reopen' then -- entities that have not ended, with blanks between: the seal waits for them
     move(id, 'waiting', FOR_EVER)
     if reopen(run_of(id), a) == 0 then ready(id) end
@@ -403,9 +407,13 @@ end
 
 local settled = {}
 
--- Others may know of what this one did not take.
+-- Others may know of what this one does not take, or not at its time.
+local function tell_others()
+  if soon or (stirred and call('EXISTS', P .. ':ring') == 1) then wake() end
+end
+
 local function exchanged(claims)
-  if stirred and call('EXISTS', P .. ':ring') == 1 then wake() end
+  tell_others()
   return { settled, claims }
 end
 
@@ -595,6 +603,7 @@ function ops.renew(worker, lease, info, ...)
     end
   end
   tend()
+  tell_others()
   out[#out + 1] = call('EXISTS', P .. ':ring')
   return out
 end
@@ -624,7 +633,9 @@ end
 
 -- run entities: what the queue thought had ended has not
 function ops.reopen(run, entities)
-  return reopen(run, entities)
+  local count = reopen(run, entities)
+  tell_others()
+  return count
 end
 
 -- A stretch of a tenant's line is in this state now -> how many jobs, and where the next stretch begins (0: it was the last).
@@ -724,6 +735,7 @@ end
 
 function ops.tend()
   tend()
+  tell_others()
   return 1
 end
 

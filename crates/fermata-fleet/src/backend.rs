@@ -62,6 +62,8 @@ struct Shared {
     /// Whether somebody waits for a place.
     crowded: AtomicBool,
     wake: Notify,
+    /// Whether messages that wake us come.
+    hears: AtomicBool,
     /// Turns that are over and not yet told.
     ended: Mutex<Vec<Ended>>,
     /// Rung when there is something to tell, a place is free, or all jobs are begun.
@@ -106,6 +108,7 @@ impl Leases {
             held: Mutex::default(),
             crowded: AtomicBool::new(false),
             wake: Notify::new(),
+            hears: AtomicBool::new(false),
             ended: Mutex::default(),
             bell: Notify::new(),
             jobs: Mutex::new(jobs),
@@ -180,13 +183,14 @@ impl Leases {
         true
     }
 
-    /// Listens for what wakes sleepers; what it misses they see within a second.
+    /// Listens for what wakes sleepers; while it hears nothing they look each second.
     pub(crate) async fn listen(&self, end: CancellationToken) {
         while !end.is_cancelled() {
             let listening = async {
                 let mut messages = self.0.queue.link().messages().await?;
                 messages.subscribe(format!("{}:wake", self.0.queue.link().prefix())).await?;
                 let mut messages = messages.into_on_message();
+                self.set_hears(true);
                 while messages.next().await.is_some() {
                     self.0.wake.notify_one();
                 }
@@ -198,6 +202,7 @@ impl Leases {
                 },
                 () = end.cancelled() => return,
             }
+            self.set_hears(false);
             tokio::select! {
                 () = tokio::time::sleep(LISTEN_AGAIN) => {}
                 () = end.cancelled() => {}
@@ -281,6 +286,18 @@ impl Leases {
         let mut ended = self.ended();
         let count = ended.len().min(most);
         ended.drain(..count).collect()
+    }
+
+    /// Whether whatever may be claimed is heard of.
+    pub(crate) fn hears(&self) -> bool {
+        self.0.hears.load(Ordering::Relaxed)
+    }
+
+    /// What came while nobody listened is looked for at once, and so is how long to rest from now on.
+    fn set_hears(&self, hears: bool) {
+        if self.0.hears.swap(hears, Ordering::Relaxed) != hears {
+            self.0.wake.notify_one();
+        }
     }
 
     /// A place, if one is free.

@@ -15,7 +15,9 @@ use crate::link::LinkError;
 use crate::queue::{Claim, Claimed, Turn, insist};
 
 /// The longest pause between two looks at an empty queue: messages wake us before, and may get lost.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(5);
+/// The same while we hear no messages.
+const LOOK_MAX_DEAF: Duration = Duration::from_secs(1);
 /// The most jobs that are asked for at once. The first of a burst are asked for by ones and twos, or whoever is first
 /// would take what others have places for too.
 const ASKED_MAX: usize = 16;
@@ -139,7 +141,8 @@ impl Clerk {
                 }
                 Claim::Nothing(wait) => {
                     nothing = true;
-                    self.rest = Some(Instant::now() + wait.min(LOOK_MAX));
+                    let most = if self.leases.hears() { LOOK_MAX } else { LOOK_MAX_DEAF };
+                    self.rest = Some(Instant::now() + wait.min(most));
                 }
             }
         }

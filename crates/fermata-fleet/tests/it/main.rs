@@ -5,6 +5,7 @@ mod actions;
 mod exchange;
 mod fair;
 mod fleet;
+mod idle;
 mod laws;
 mod leases;
 mod link;
