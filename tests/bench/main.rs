@@ -9,6 +9,7 @@ mod child;
 mod download;
 mod fleet;
 mod least;
+mod night;
 mod noise;
 mod quota;
 mod sheet;
@@ -20,7 +21,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 3] = ["speed", "sizes", "quota"];
+const PARTS: [&str; 4] = ["speed", "sizes", "night", "quota"];
 
 fn main() -> Result<()> {
     // Cargo says `--bench`.
@@ -57,6 +58,9 @@ async fn measure(parts: &[String]) -> Result<()> {
     }
     if wanted("sizes") {
         sizes::measure().await?;
+    }
+    if wanted("night") {
+        night::measure().await?;
     }
     if wanted("quota") {
         quota::measure().await?;

@@ -60,13 +60,18 @@ impl Site {
 
     /// Sets some of the simulator's switches, as JSON.
     pub(crate) async fn set_quirks(&self, quirks: &str) -> Result<()> {
-        let request = reqwest::Client::new().post(format!("{}/_sim/quirks", self.url));
-        request
-            .body(quirks.to_owned())
-            .header(CONTENT_TYPE, "application/json")
-            .send()
-            .await?
-            .error_for_status()?;
+        self.control("quirks", quirks).await
+    }
+
+    /// Changes records, as JSON.
+    pub(crate) async fn mutate(&self, mutations: &str) -> Result<()> {
+        self.control("mutate", mutations).await
+    }
+
+    async fn control(&self, what: &str, body: &str) -> Result<()> {
+        let request = reqwest::Client::new().post(format!("{}/_sim/{what}", self.url));
+        let request = request.body(body.to_owned()).header(CONTENT_TYPE, "application/json");
+        request.send().await?.error_for_status()?;
         Ok(())
     }
 
