@@ -112,7 +112,7 @@ pub struct Job {
     /// From when on, by Tempo's clock, its feeds tell what changed since the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Why all of it is read where what changed would do.
+    /// Why all of it is read where what changed would do; of a log, what of it is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// How many records it had when it last was not suspect, where that can be compared.
@@ -225,8 +225,9 @@ impl Planning<'_> {
         };
         let since = entry.watermark.map(|began| later(began, -OVERLAP_MINUTES * 60));
         let since = since.filter(|since| entity.is_log() || !self.is_forgotten(*since));
-        let why = entity.delta.and_then(|_| self.must_sweep(entity, entry, since));
-        let delta = entity.delta.is_some() && why.is_none();
+        let must_sweep = entity.delta.and_then(|_| self.must_sweep(entity, entry, since));
+        let delta = entity.delta.is_some() && must_sweep.is_none();
+        let why = must_sweep.or_else(|| self.forgot(entity, since));
         let mode = if delta { Mode::Delta } else { Mode::Sweep };
         let expected = (base.wish.from == self.wish.from).then(|| self.expected(base, entry));
         Job { entity: name, mode, base: Some(base.run.clone()), since, why, expected }
@@ -292,6 +293,13 @@ impl Planning<'_> {
         }
         let deltas = entry.layers.iter().filter(|layer| layer.kind == LayerKind::Changes).count();
         (deltas >= DELTAS_MAX).then(|| format!("{DELTAS_MAX} deltas build on the last sweep"))
+    }
+
+    /// What of a log nobody has any more.
+    fn forgot(&self, entity: &Entity, since: Option<Timestamp>) -> Option<String> {
+        let limit = later(self.now, -days_kept(entity)? * 24 * 3_600);
+        let since = since.filter(|since| *since < limit)?;
+        Some(format!("what happened from {since} to {limit} is lost: nobody read it while Tempo still had it"))
     }
 
     /// Whether Tempo no longer tells what was deleted at a moment.
@@ -370,6 +378,15 @@ fn shifted(now: &ZonedDateTime, hours: i64) -> ZonedDateTime {
 
 fn instant(at: &ZonedDateTime) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// For how many days Tempo keeps a log, if the entity is one.
+pub fn days_kept(entity: &Entity) -> Option<i64> {
+    match entity.delta {
+        Some(Delta::Append("auditFrom")) => Some(AUDIT_DAYS),
+        Some(Delta::Append(_)) => Some(LOG_DAYS),
+        _ => None,
+    }
 }
 
 /// The day of a plan, in UTC.

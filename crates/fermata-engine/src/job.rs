@@ -107,7 +107,7 @@ impl Job {
         let since = self.since(&cursor);
         let read = self.read(&cursor);
         let mut item = item;
-        item.values.windows = windows(&self.plan, self.entity, self.clock.now());
+        item.values.windows = self.windows();
         let limit = u64::from(self.rows(read));
         let request = paging::request(read, &cursor.place, &item.values, limit, since.as_ref());
         let mut cost = Cost::default();
@@ -125,6 +125,11 @@ impl Job {
             Err(JobError::Tempo(error)) => self.heed(cursor, &item, error).await,
             kept => kept,
         }
+    }
+
+    /// The windows of a request that is made now.
+    fn windows(&self) -> Vec<(&'static str, String)> {
+        windows(&self.plan, self.entity, self.client.told().unwrap_or_else(|| self.clock.now()))
     }
 
     /// The next item to ask for from a cursor on, past requests whose keys are used up.

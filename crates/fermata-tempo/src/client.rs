@@ -4,6 +4,7 @@
 //! and takes no address from an answer, so the token cannot leave for another host.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -61,6 +62,8 @@ pub struct Client {
     retry_pauses: Vec<Duration>,
     /// Kept only to be taken out of what an answer says.
     token: SecretString,
+    /// Tempo's clock at the last answer, in seconds; 0 before the first.
+    told: Arc<AtomicI64>,
 }
 
 /// Requests made for one answer.
@@ -119,7 +122,13 @@ impl Client {
             .build()
             .map_err(ClientError::Http)?;
         let (retry_pauses, token) = (options.retry_pauses.clone(), token.clone());
-        Ok(Self { http, base: base_url(base)?, pace: Arc::new(pace), retry_pauses, token })
+        Ok(Self { http, base: base_url(base)?, pace: Arc::new(pace), retry_pauses, token, told: Arc::default() })
+    }
+
+    /// The time by Tempo's clock at its last answer, if it told it: a machine's own may be days off.
+    pub fn told(&self) -> Option<Timestamp> {
+        let told = self.told.load(Ordering::Relaxed);
+        Timestamp::from_second(told).ok().filter(|_| told != 0)
     }
 
     /// Asks until there is a page: waits out 429s, and asks again after faults that may pass.
@@ -169,6 +178,9 @@ impl Client {
         let response = self.send(request).await.map_err(|source| network(request, source))?;
         let status = response.status();
         let date = response.headers().get(DATE).and_then(|date| timestamp(date.to_str().ok()?));
+        if let Some(date) = date {
+            self.told.store(date.as_second(), Ordering::Relaxed);
+        }
         let retry_after =
             response.headers().get(RETRY_AFTER).and_then(|value| seconds(value.to_str().ok()?, date));
         if status == StatusCode::TOO_MANY_REQUESTS {

@@ -55,6 +55,12 @@ impl Job {
         let other_way = self.way() != Way::Fallback && self.has_other_way();
         match error.disposition() {
             Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
+            // A log refuses a start too far back, and the clock that it was reckoned by may have been ours.
+            Disposition::GiveUp | Disposition::OtherWay
+                if self.entity.is_log() && self.windows() != item.values.windows =>
+            {
+                Ok(())
+            }
             Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.heeds_feed() => {
                 Ok(self.sweep(error.to_string()).await?)
             }

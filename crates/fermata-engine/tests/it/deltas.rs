@@ -341,6 +341,28 @@ async fn what_vanished_makes_a_snapshot_suspect_until_somebody_looks() {
     assert_eq!(right.status, Status::Complete);
 }
 
+/// This machine's clock is days off Tempo's, this way or that; what is read is as if it were right.
+#[tokio::test]
+async fn our_clock_decides_nothing() {
+    for days in [-3, 3] {
+        let site = start(15).await;
+        let off = |engine: Engine| {
+            let now = engine.clock.now() + SignedDuration::from_hours(days * 24);
+            Engine { clock: Clock::new(now), ..engine }
+        };
+        let mut random = StdRng::seed_from_u64(15);
+        for _ in 0..3 {
+            let engine = off(pass(&site, 24));
+            let (_, manifest) = back_up(&site, &engine, false).await;
+            assert_eq!(manifest.status, Status::Complete, "{days} days: {:?}", entry(&manifest, "audit-events"));
+            let now = FED.map(|entity| (entity, truth(&site, entity))).into();
+            compare(&site, &manifest, &now).await.unwrap();
+            live(&site, &mut random);
+        }
+        assert_eq!(entry(&site.latest().await, "worklogs").mode, Mode::Delta);
+    }
+}
+
 #[tokio::test]
 async fn an_index_that_is_lost_costs_a_sweep() {
     let site = start(11).await;

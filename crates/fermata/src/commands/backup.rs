@@ -139,7 +139,10 @@ fn note(entity: &EntityReport) -> String {
     if !is_first && !counted.is_empty() {
         notes.push(counted.join(", "));
     }
-    notes.extend(entity.why.iter().map(|why| format!("all was read: {why}")));
+    notes.extend(entity.why.iter().map(|why| match entity.mode {
+        Mode::Sweep => format!("all was read: {why}"),
+        Mode::Delta => why.clone(),
+    }));
     notes.join("; ")
 }
 

@@ -1,7 +1,9 @@
 //! `fermata doctor`: look for what is wrong, and say what to do about it.
 
+use fermata_core::catalogue;
 use fermata_core::manifest::{Manifest, Status};
 use fermata_core::names::Tenant;
+use fermata_core::plan;
 use fermata_core::settings::Settings;
 use fermata_engine::coverage;
 use fermata_fleet::JobState;
@@ -16,6 +18,8 @@ use crate::out::{self, Out};
 
 /// A snapshot older than this is worth a word where backups are nightly.
 const SNAPSHOT_HOURS: i64 = 48;
+/// Days before Tempo forgets what no snapshot has, from when on it is a problem.
+const FORGETTING_DAYS: i64 = 30;
 /// Clocks that differ by more than this make times in logs hard to follow; nothing else depends on ours.
 const CLOCK_SECONDS: i64 = 120;
 
@@ -274,11 +278,15 @@ async fn snapshot(vault: &Vault, settings: &Settings, about: &str, now: Timestam
             findings.warn(about, "has no snapshot of everything yet".to_owned(), &how);
         }
         Ok(Some(manifest)) => {
+            logs(&manifest, about, now, findings);
             let hours = now.duration_since(manifest.sealed).as_hours();
             let age = format!("the last snapshot of everything, {}, is {hours} hours old", manifest.run);
             if manifest.status == Status::Partial {
                 let how = format!("what it lacks and why: fermata snapshots show {tenant}");
                 findings.warn(about, format!("{age} and partial"), &how);
+            } else if manifest.status == Status::Suspect {
+                let how = format!("many records are gone, fermata snapshots show {tenant}; if they were deleted: fermata snapshots accept {tenant}");
+                findings.problem(about, format!("{age} and suspect"), &how);
             } else if hours >= SNAPSHOT_HOURS {
                 findings.warn(about, age, &format!("is the nightly backup running? fermata backup {tenant}"));
             } else {
@@ -286,6 +294,22 @@ async fn snapshot(vault: &Vault, settings: &Settings, about: &str, now: Timestam
             }
         }
         Err(error) => findings.error(about, &anyhow::Error::from(error), "the last snapshot cannot be read"),
+    }
+}
+
+/// Warns before Tempo forgets what no snapshot has.
+fn logs(manifest: &Manifest, about: &str, now: Timestamp, findings: &mut Findings) {
+    for entry in &manifest.entities {
+        let kept = catalogue::entity(&entry.entity).and_then(plan::days_kept);
+        let (Some(kept), Some(read)) = (kept, entry.watermark) else { continue };
+        let left = kept - now.duration_since(read).as_hours() / 24;
+        if left <= FORGETTING_DAYS {
+            findings.problem(
+                about,
+                format!("{} was last read on {}, and Tempo forgets it in {left} days", entry.entity, read.strftime("%F")),
+                &format!("fermata backup {}", manifest.tenant),
+            );
+        }
     }
 }
 
