@@ -173,23 +173,27 @@ fn text(report: &Report) -> String {
         .filter(|entity| entity.suspect.is_some())
         .map(|entity| &*entity.entity)
         .collect();
-    let mut status = match gaps {
+    let status = match gaps {
         0 if suspects.is_empty() => "complete".to_owned(),
         0 => "SUSPECT".to_owned(),
         gaps => format!("PARTIAL: {gaps} of {} entities have gaps", report.entities.len()),
     };
-    if !suspects.is_empty() {
-        let (tenant, suspects) = (&report.tenant, suspects.join(", "));
-        status += &format!(
-            "\nMany records of {suspects} are gone. If they were deleted: fermata snapshots accept {tenant}. If not: fermata token check {tenant}"
-        );
-    }
+    let advice = if suspects.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "\nMany records of {} are gone. If they were deleted: fermata snapshots accept {1}\n\
+             If the token can no longer see them: fermata token check {1}",
+            suspects.join(", "),
+            report.tenant
+        )
+    };
     let throttled = match report.throttled {
         0 => String::new(),
         throttled => format!(", {throttled} of them too early"),
     };
     format!(
-        "{}\n\n{}: snapshot {snapshot}, {status}\n{} records, {} in {} requests{throttled}, {:.1} s{}",
+        "{}\n\n{}: snapshot {snapshot}, {status}\n{} records, {} in {} requests{throttled}, {:.1} s{}{advice}",
         table(["ENTITY", "STATUS", "READ", "RECORDS", "SIZE", "NOTE"], rows),
         report.tenant,
         out::count(records),
