@@ -150,7 +150,8 @@ fn what_tenants_say() {
     let view = json!({
         "tenant": "text", "name": "text", "base_url": "text", "rate": "number", "schedule": "text",
         "time_zone": "text", "schedule_in_words": "text", "due_next": ["text"], "weight": "number",
-        "keep": "text", "without": ["text"], "paused": "flag",
+        "keep": "text", "sweep_days": "number", "shrink_percent": "number", "accepted": "null",
+        "without": ["text"], "paused": "flag",
         "token": {"fingerprint": "text", "stored": "text", "expires": "null", "refused": "null"},
         "last_snapshot": "null",
     });
