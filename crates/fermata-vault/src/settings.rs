@@ -41,14 +41,24 @@ impl Vault {
 
     /// The newest settings of a tenant.
     pub async fn settings(&self, tenant: &Tenant) -> Result<Option<Settings>, VaultError> {
-        let Some(seq) = self.newest_settings(tenant).await? else { return Ok(None) };
-        let key = layout::settings(tenant, seq);
-        let Some(bytes) = self.door().find(&key).await? else { return Ok(None) };
-        let settings: Settings = store::parse(&key, &bytes)?;
-        if settings.tenant != *tenant || settings.seq != seq {
-            return Err(VaultError::corrupt(&key, "it holds the settings of another name"));
+        // Newer ones may have come, and the older gone, between the listing and the look.
+        let mut gone = None;
+        loop {
+            let Some(seq) = self.newest_settings(tenant).await? else { return Ok(None) };
+            let key = layout::settings(tenant, seq);
+            let Some(bytes) = self.door().find(&key).await? else {
+                if gone == Some(seq) {
+                    return Ok(None);
+                }
+                gone = Some(seq);
+                continue;
+            };
+            let settings: Settings = store::parse(&key, &bytes)?;
+            if settings.tenant != *tenant || settings.seq != seq {
+                return Err(VaultError::corrupt(&key, "it holds the settings of another name"));
+            }
+            return Ok(Some(settings));
         }
-        Ok(Some(settings))
     }
 
     /// Stores the settings that follow the ones they were made from (by `seq`; 0 for a new tenant), and
