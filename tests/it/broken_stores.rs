@@ -118,9 +118,10 @@ fn a_file_in_the_place_of_a_folder_is_said() {
 /// A chunk of worklogs, which Tempo still has.
 fn chunk_of_worklogs(stage: &Stage) -> PathBuf {
     let shown = stage.fermata("snapshots show acme --json").run().code(0).json();
-    let entities = shown["entities"].as_array().unwrap();
-    let worklogs = entities.iter().find(|entity| entity["entity"] == "worklogs").unwrap();
-    let name = worklogs["layers"][0]["chunks"][0]["name"].as_str().unwrap();
+    let entities = shown["entities"].as_array().expect("a manifest has entities");
+    let worklogs =
+        entities.iter().find(|entity| entity["entity"] == "worklogs").expect("worklogs are among them");
+    let name = worklogs["layers"][0]["chunks"][0]["name"].as_str().expect("it has a chunk");
     stage.at(&format!("fermata-data/tenants/acme/chunks/{name}"))
 }
 

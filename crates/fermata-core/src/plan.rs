@@ -299,7 +299,9 @@ impl Planning<'_> {
     fn forgot(&self, entity: &Entity, since: Option<Timestamp>) -> Option<String> {
         let limit = later(self.now, -days_kept(entity)? * 24 * 3_600);
         let since = since.filter(|since| *since < limit)?;
-        Some(format!("what happened from {since} to {limit} is lost: nobody read it while Tempo still had it"))
+        Some(format!(
+            "what happened from {since} to {limit} is lost: nobody read it while Tempo still had it"
+        ))
     }
 
     /// Whether Tempo no longer tells what was deleted at a moment.

@@ -122,7 +122,14 @@ impl Client {
             .build()
             .map_err(ClientError::Http)?;
         let (retry_pauses, token) = (options.retry_pauses.clone(), token.clone());
-        Ok(Self { http, base: base_url(base)?, pace: Arc::new(pace), retry_pauses, token, told: Arc::default() })
+        Ok(Self {
+            http,
+            base: base_url(base)?,
+            pace: Arc::new(pace),
+            retry_pauses,
+            token,
+            told: Arc::default(),
+        })
     }
 
     /// The time by Tempo's clock at its last answer, if it told it: a machine's own may be days off.

@@ -354,7 +354,12 @@ async fn our_clock_decides_nothing() {
         for _ in 0..3 {
             let engine = off(pass(&site, 24));
             let (_, manifest) = back_up(&site, &engine, false).await;
-            assert_eq!(manifest.status, Status::Complete, "{days} days: {:?}", entry(&manifest, "audit-events"));
+            assert_eq!(
+                manifest.status,
+                Status::Complete,
+                "{days} days: {:?}",
+                entry(&manifest, "audit-events")
+            );
             let now = FED.map(|entity| (entity, truth(&site, entity))).into();
             compare(&site, &manifest, &now).await.unwrap();
             live(&site, &mut random);

@@ -110,6 +110,7 @@ fn snapshot(tail: &str, entities: Vec<Entry>) -> Manifest {
         schema: FORMAT,
         run: RunId::new(now(), tail).unwrap(),
         tenant: tenant(),
+        previous: None,
         nonce: String::new(),
         written_by: "test".to_owned(),
         wish: fermata_core::plan::Wish::default(),

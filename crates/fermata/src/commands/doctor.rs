@@ -285,7 +285,9 @@ async fn snapshot(vault: &Vault, settings: &Settings, about: &str, now: Timestam
                 let how = format!("what it lacks and why: fermata snapshots show {tenant}");
                 findings.warn(about, format!("{age} and partial"), &how);
             } else if manifest.status == Status::Suspect {
-                let how = format!("many records are gone, fermata snapshots show {tenant}; if they were deleted: fermata snapshots accept {tenant}");
+                let how = format!(
+                    "many records are gone, fermata snapshots show {tenant}; if they were deleted: fermata snapshots accept {tenant}"
+                );
                 findings.problem(about, format!("{age} and suspect"), &how);
             } else if hours >= SNAPSHOT_HOURS {
                 findings.warn(about, age, &format!("is the nightly backup running? fermata backup {tenant}"));
@@ -306,7 +308,11 @@ fn logs(manifest: &Manifest, about: &str, now: Timestamp, findings: &mut Finding
         if left <= FORGETTING_DAYS {
             findings.problem(
                 about,
-                format!("{} was last read on {}, and Tempo forgets it in {left} days", entry.entity, read.strftime("%F")),
+                format!(
+                    "{} was last read on {}, and Tempo forgets it in {left} days",
+                    entry.entity,
+                    read.strftime("%F")
+                ),
                 &format!("fermata backup {}", manifest.tenant),
             );
         }
