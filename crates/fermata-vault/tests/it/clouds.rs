@@ -200,6 +200,10 @@ async fn what_is_wrong_is_said_in_a_line_and_without_secrets() {
             assert!(!told.contains("the-session-token") && !told.contains("the-secret-half"), "{told}");
         }
     }
+    // The first that is asked here is a head, whose answer has no body.
+    let store = fermata_vault::open(&url, &amazon("expired")).unwrap();
+    let error = Vault::init(store, options(&Identity::generate(), false)).await.unwrap_err();
+    assert!(matches!(error, VaultError::Credentials { .. }), "{error:?}");
     fake.refuse("key", Some(Refusal::ReadOnly));
     let store = fermata_vault::open(&url, &amazon("key")).unwrap();
     let error = Vault::init(store, options(&Identity::generate(), false)).await.unwrap_err();
