@@ -8,10 +8,10 @@
 set -euo pipefail
 what=${1:?list, check or read} vault=${2:?the folder} tenant=${3:?which tenant} snapshot=${4:-}
 home=$vault/tenants/$tenant manifest=$home/snapshots/$snapshot.json
-sealed=$(jq '.data_recipients | length > 0' "$vault/fermata.json")
 
 records() { # of the chunk in file $1
-  if $sealed; then age -d -i "${FERMATA_KEY_FILE:?names the key file}" "$1"; else cat "$1"; fi | zstd -dcq
+  if head -c 21 "$1" | grep -aqx age-encryption.org/v1; then age -d -i "${FERMATA_KEY_FILE:?names the key file}" "$1"; else cat "$1"; fi |
+    zstd -dcq
 }
 chunks() { # kind, name, records and bytes of each chunk of entity $1, or of all
   jq -r --arg of "${1:-}" '.entities[] | select($of == "" or .entity == $of) | .layers[] | .kind as $kind | .chunks[]

@@ -17,6 +17,7 @@ mod pruning;
 mod readme;
 mod recorded;
 mod recovery;
+mod rotation;
 mod scopes;
 mod secrets;
 mod stage;

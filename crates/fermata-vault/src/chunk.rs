@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
+use age::DecryptError;
 use bytes::Bytes;
 use fermata_core::checkpoint::Open;
 use fermata_core::index::{self, Index};
@@ -242,14 +243,20 @@ impl Vault {
         if !is_intact(&chunk.name, &stored) {
             return Err(VaultError::corrupt(&key, "its bytes do not hash to its name"));
         }
-        self.decode(LayerKind::Sweep, stored, chunk.bytes)
-            .map_err(|error| VaultError::corrupt(&key, error.to_string()))
+        self.decode(LayerKind::Sweep, stored, chunk.bytes).map_err(|error| {
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+            match cause {
+                Some(DecryptError::NoMatchingKeys) => self.needs_data_key(),
+                _ => VaultError::corrupt(&key, error.to_string()),
+            }
+        })
     }
 
     /// A reader of stored bytes, which ends one byte after what they are said to hold.
     pub(crate) fn decode(&self, layer: LayerKind, stored: Bytes, says: u64) -> io::Result<ChunkReader> {
+        // By what it is: a vault may have been encrypted since.
+        let is_plain = layer != LayerKind::Index && !stored.starts_with(seal::AGE_BEGINS);
         let stored = Cursor::new(stored);
-        let is_plain = layer != LayerKind::Index && self.data_recipients().is_empty();
         let plain: Box<dyn Read + Send> = if is_plain {
             Box::new(decoder(stored, says)?)
         } else {

@@ -59,6 +59,16 @@ pub enum VaultError {
         /// The public halves of the vault's keys.
         wanted: String,
     },
+    /// The keys given were the vault's once.
+    #[error(
+        "the keys of this vault were replaced: the key of {given} is an old one, and that of {wanted} is needed too"
+    )]
+    OldKey {
+        /// The public halves of the keys given.
+        given: String,
+        /// The public halves of the vault's keys.
+        wanted: String,
+    },
     /// The tenant has no token yet.
     #[error("{0} has no token (`fermata token set {0}` stores one)")]
     NoToken(Tenant),
@@ -187,6 +197,7 @@ impl VaultError {
             | Self::NotHonoured(_)
             | Self::NeedsKey { .. }
             | Self::WrongKey { .. }
+            | Self::OldKey { .. }
             | Self::NoToken(_)
             | Self::Newer { .. }
             | Self::Full { .. }

@@ -110,18 +110,49 @@ impl Identity {
             io::ErrorKind::AlreadyExists => KeyError::AlreadyThere { path: path.to_owned() },
             _ => KeyError::Io { path: path.to_owned(), source },
         };
-        let secret = self.0.to_string();
-        let text = Zeroizing::new(format!(
-            "# created: {now:.0}\n# public key: {}\n{}\n",
-            self.recipient(),
-            secret.expose_secret()
-        ));
+        let text = self.text(now);
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(fail)?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)
+    }
+}
+
+impl Identity {
+    /// Puts the key before those in a key file, which stay: what was sealed to them still opens.
+    ///
+    /// The file is replaced as a whole, so that a crash leaves the old or the new one.
+    pub fn prepend(&self, path: &Path, now: Timestamp) -> Result<(), KeyError> {
+        let fail = |source: io::Error| KeyError::Io { path: path.to_owned(), source };
+        let old = read_private(path)?;
+        let text = Zeroizing::new(format!("{}{}", *self.text(now), *old));
+        // A key file may be a link to where it really is.
+        let path = std::fs::canonicalize(path).map_err(fail)?;
+        let mut name = path.clone().into_os_string();
+        name.push(".new");
+        let beside = PathBuf::from(name);
+        // What a crash left of another attempt holds nothing that was used.
+        if beside.exists() {
+            std::fs::remove_file(&beside).map_err(fail)?;
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&beside).map_err(fail)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+        std::fs::rename(&beside, &path).map_err(fail)
+    }
+
+    fn text(&self, now: Timestamp) -> Zeroizing<String> {
+        let secret = self.0.to_string();
+        Zeroizing::new(format!(
+            "# created: {now:.0}\n# public key: {}\n{}\n",
+            self.recipient(),
+            secret.expose_secret()
+        ))
     }
 }
 

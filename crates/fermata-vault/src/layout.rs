@@ -3,11 +3,19 @@
 use fermata_core::names::{RunId, Tenant};
 use object_store::path::Path;
 
-/// Digits of a settings document's number, so that names sort as numbers do.
+/// Digits of the number of a document of settings or keys, so that names sort as numbers do.
 const SEQ_CHARS: usize = 6;
 
 pub(crate) fn card() -> Path {
     Path::from_iter(["fermata.json"])
+}
+
+pub(crate) fn all_keys() -> Path {
+    Path::from_iter(["keys"])
+}
+
+pub(crate) fn keys(seq: u32) -> Path {
+    all_keys().join(format!("{seq:0SEQ_CHARS$}.json"))
 }
 
 pub(crate) fn tenants() -> Path {
@@ -26,8 +34,8 @@ pub(crate) fn settings(tenant: &Tenant, seq: u32) -> Path {
     all_settings(tenant).join(format!("{seq:0SEQ_CHARS$}.json"))
 }
 
-/// The number in the name of a settings document.
-pub(crate) fn settings_seq(key: &Path) -> Option<u32> {
+/// The number in the name of a document of settings or keys.
+pub(crate) fn seq(key: &Path) -> Option<u32> {
     let digits = key.filename()?.strip_suffix(".json")?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }

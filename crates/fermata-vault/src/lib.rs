@@ -15,6 +15,7 @@ pub mod fake;
 #[doc(hidden)]
 pub mod fault;
 mod identity;
+mod keys;
 mod layout;
 mod log;
 mod place;
@@ -34,6 +35,7 @@ pub use chunk::{ChunkReader, Closing, Known, OpenChunk};
 pub use environment::Environment;
 pub use error::{Disposition, VaultError};
 pub use identity::{BadRecipient, Identity, KeyError, Recipient};
+pub use keys::Resealed;
 pub use log::{Ended, Log, Step};
 pub use place::{create, folder_of, open};
 pub use probe::{Probe, Verdict, probe};

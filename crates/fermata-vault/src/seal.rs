@@ -14,6 +14,8 @@ use crate::identity::{Identity, Recipient};
 const NAMING_KEY_BYTES: usize = 32;
 /// Hexadecimal digits of a chunk's id: 128 bits.
 pub(crate) const ID_CHARS: usize = 32;
+/// How an age file begins.
+pub(crate) const AGE_BEGINS: &[u8] = b"age-encryption.org/v1\n";
 /// An age header and what it adds to a short message, for one recipient.
 const AGE_HEAD_BYTES: usize = 256;
 

@@ -136,7 +136,7 @@ impl Vault {
 
     pub(crate) async fn settings_stored(&self, tenant: &Tenant) -> Result<Vec<u32>, VaultError> {
         let found = self.door().list(&layout::all_settings(tenant)).await?;
-        Ok(found.iter().filter_map(|found| layout::settings_seq(&found.location)).collect())
+        Ok(found.iter().filter_map(|found| layout::seq(&found.location)).collect())
     }
 
     fn token_head(&self, tenant: &Tenant) -> String {

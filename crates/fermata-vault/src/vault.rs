@@ -3,20 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use fermata_core::FORMAT;
 use jiff::Timestamp;
 use object_store::ObjectStore;
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::VaultError;
 use crate::identity::{Identity, Recipient};
+use crate::keys::{self, Keys, Secrets};
 use crate::layout;
 use crate::probe::{Verdict, probe};
 use crate::seal::{self, NamingKey};
-use crate::signature::{SigningKey, VerifyingKey};
 use crate::store::{self, Door, Once};
 
 /// Bytes of a nonce: two documents never share one.
@@ -29,14 +28,10 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     door: Door,
     card: Card,
+    /// The card's and those that replaced them, with their documents; the last count.
+    keys: Vec<(Path, Keys)>,
     identities: Vec<Identity>,
     secrets: Option<Secrets>,
-}
-
-/// What only the workers' key opens.
-struct Secrets {
-    naming: NamingKey,
-    signing: SigningKey,
 }
 
 /// What a vault is made with.
@@ -58,13 +53,8 @@ struct Card {
     schema: u32,
     vault: String,
     created: Timestamp,
-    worker_recipient: Recipient,
-    data_recipients: Vec<Recipient>,
-    /// Sealed to the worker's key, in base64.
-    naming_key: String,
-    /// Sealed to the worker's key, in base64.
-    signing_key: String,
-    verifying_key: VerifyingKey,
+    #[serde(flatten)]
+    keys: Keys,
     single_writer: bool,
     probe: Verdict,
 }
@@ -87,22 +77,17 @@ impl Vault {
         if verdict != Verdict::Honoured && !options.single_writer {
             return Err(VaultError::NotHonoured(verdict));
         }
-        let (naming, signing) = (NamingKey::generate(), SigningKey::generate());
-        let seal_key = |key: &[u8]| BASE64_STANDARD.encode(seal::seal([&options.worker], key));
+        let secrets = Secrets::generate();
         let card = Card {
             schema: FORMAT,
             vault: nonce(),
             created: options.now,
-            naming_key: seal_key(naming.as_bytes()),
-            signing_key: seal_key(signing.as_bytes()),
-            verifying_key: signing.public(),
-            worker_recipient: options.worker,
-            data_recipients: options.data_recipients,
+            keys: Keys::new(options.worker, options.data_recipients, &secrets),
             single_writer: options.single_writer,
             probe: verdict,
         };
-        match door.put_once(&layout::card(), signing.sign(&store::document(&card))).await? {
-            Once::Mine => Ok(Self::with(door, card, Vec::new(), None)),
+        match door.put_once(&layout::card(), secrets.signing.sign(&store::document(&card))).await? {
+            Once::Mine => Ok(Self::with(door, card, Vec::new(), Vec::new(), None)),
             Once::Theirs(_) => Err(VaultError::AlreadyThere),
         }
     }
@@ -120,26 +105,34 @@ impl Vault {
         let card: Card = store::parse(&key, &bytes)?;
         door.single_writer = card.single_writer;
         let identities: Vec<Identity> = identities.into_iter().collect();
-        let mine = |recipient: &Recipient| {
-            *recipient == card.worker_recipient || card.data_recipients.contains(recipient)
-        };
-        if !identities.is_empty() && !identities.iter().any(|identity| mine(&identity.recipient())) {
-            let offline = card.data_recipients.iter().filter(|data| **data != card.worker_recipient);
-            let wanted = std::iter::once(&card.worker_recipient).chain(offline);
-            return Err(VaultError::WrongKey {
-                given: list(identities.iter().map(Identity::recipient)),
-                wanted: list(wanted.cloned()),
+        let later = keys::later(&door, &card.vault, &card.keys.verifying_key).await?;
+        let (document, newest) = later.last().cloned().unwrap_or((key, card.keys.clone()));
+        let has = |keys: &Keys| identities.iter().any(|identity| keys.have(&identity.recipient()));
+        if !identities.is_empty() && !has(&newest) {
+            let offline = newest.data_recipients.iter().filter(|data| **data != newest.worker_recipient);
+            let wanted = list(std::iter::once(&newest.worker_recipient).chain(offline).cloned());
+            let given = list(identities.iter().map(Identity::recipient));
+            let is_old = has(&card.keys) || later.iter().any(|(_, keys)| has(keys));
+            return Err(if is_old {
+                VaultError::OldKey { given, wanted }
+            } else {
+                VaultError::WrongKey { given, wanted }
             });
         }
-        let secrets = match identities.iter().find(|identity| identity.recipient() == card.worker_recipient) {
-            Some(worker) => Some(secrets(&card, worker)?),
-            None => None,
-        };
-        Ok(Self::with(door, card, identities, secrets))
+        let worker = identities.iter().find(|identity| identity.recipient() == newest.worker_recipient);
+        let secrets = worker.map(|worker| newest.open(&document, worker)).transpose()?;
+        Ok(Self::with(door, card, later, identities, secrets))
     }
 
-    fn with(door: Door, card: Card, identities: Vec<Identity>, secrets: Option<Secrets>) -> Self {
-        Self(Arc::new(Inner { door, card, identities, secrets }))
+    fn with(
+        door: Door,
+        card: Card,
+        later: Vec<(Path, Keys)>,
+        identities: Vec<Identity>,
+        secrets: Option<Secrets>,
+    ) -> Self {
+        let keys = std::iter::once((layout::card(), card.keys.clone())).chain(later).collect();
+        Self(Arc::new(Inner { door, card, keys, identities, secrets }))
     }
 
     /// The name that no other vault has.
@@ -154,12 +147,12 @@ impl Vault {
 
     /// Whose key opens tokens and checkpoints.
     pub fn worker_recipient(&self) -> &Recipient {
-        &self.0.card.worker_recipient
+        &self.newest_keys().worker_recipient
     }
 
     /// Whose keys open records; empty when records are not encrypted.
     pub fn data_recipients(&self) -> &[Recipient] {
-        &self.0.card.data_recipients
+        &self.newest_keys().data_recipients
     }
 
     /// Whether it was made for a single process that writes.
@@ -179,8 +172,25 @@ impl Vault {
 
     /// Whether records can be read with the keys at hand.
     pub fn can_read_data(&self) -> bool {
-        self.data_recipients().is_empty()
-            || self.0.identities.iter().any(|key| self.data_recipients().contains(&key.recipient()))
+        self.0.keys.iter().any(|(_, keys)| {
+            let has = |key: &Identity| keys.data_recipients.contains(&key.recipient());
+            keys.data_recipients.is_empty() || self.0.identities.iter().any(has)
+        })
+    }
+
+    /// How often the keys were replaced.
+    pub(crate) fn keys_seq(&self) -> u32 {
+        let newest = self.0.keys.last().and_then(|(document, _)| layout::seq(document));
+        newest.unwrap_or_default()
+    }
+
+    /// The documents that have keys, oldest first.
+    pub(crate) fn key_documents(&self) -> impl Iterator<Item = &Path> {
+        self.0.keys.iter().map(|(document, _)| document)
+    }
+
+    fn newest_keys(&self) -> &Keys {
+        self.0.keys.last().map_or(&self.0.card.keys, |(_, keys)| keys)
     }
 
     pub(crate) fn door(&self) -> &Door {
@@ -207,36 +217,30 @@ impl Vault {
 
     /// Whether a document is as this vault's workers signed it.
     pub(crate) fn is_signed(&self, document: &[u8]) -> bool {
-        self.0.card.verifying_key.fits(document)
+        self.0.card.keys.verifying_key.fits(document)
     }
 
-    fn secrets(&self, what: &'static str) -> Result<&Secrets, VaultError> {
+    pub(crate) fn secrets(&self, what: &'static str) -> Result<&Secrets, VaultError> {
         let needs = || VaultError::NeedsKey { what, recipient: self.worker_recipient().to_string() };
         self.0.secrets.as_ref().ok_or_else(needs)
     }
 
     /// Says which key is needed when records cannot be read.
     pub(crate) fn data(&self) -> Result<(), VaultError> {
-        if self.can_read_data() {
-            return Ok(());
-        }
-        let recipient = self.data_recipients().first().map(ToString::to_string).unwrap_or_default();
-        Err(VaultError::NeedsKey { what: "reading records", recipient })
+        if self.can_read_data() { Ok(()) } else { Err(self.needs_data_key()) }
     }
-}
 
-fn secrets(card: &Card, worker: &Identity) -> Result<Secrets, VaultError> {
-    let open = |sealed: &str| {
-        let sealed = BASE64_STANDARD.decode(sealed).ok()?;
-        seal::unseal(std::slice::from_ref(worker), &sealed).ok()
-    };
-    let damaged = |what: &str| VaultError::corrupt(&layout::card(), format!("its {what} key does not open"));
-    let naming = open(&card.naming_key).and_then(|key| NamingKey::from_bytes(&key));
-    let signing = open(&card.signing_key).and_then(|key| SigningKey::from_bytes(&key));
-    Ok(Secrets {
-        naming: naming.ok_or_else(|| damaged("naming"))?,
-        signing: signing.ok_or_else(|| damaged("signing"))?,
-    })
+    /// Names the keys of records, of now and of before, that are not at hand.
+    pub(crate) fn needs_data_key(&self) -> VaultError {
+        let mut missing: Vec<Recipient> = Vec::new();
+        for recipient in self.0.keys.iter().rev().flat_map(|(_, keys)| &keys.data_recipients) {
+            let at_hand = self.0.identities.iter().any(|key| key.recipient() == *recipient);
+            if !at_hand && !missing.contains(recipient) {
+                missing.push(recipient.clone());
+            }
+        }
+        VaultError::NeedsKey { what: "reading records", recipient: list(missing.into_iter()) }
+    }
 }
 
 fn list(recipients: impl Iterator<Item = Recipient>) -> String {

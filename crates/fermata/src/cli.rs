@@ -97,6 +97,9 @@ pub(crate) enum Command {
     /// Snapshots
     #[command(subcommand)]
     Snapshots(SnapshotsCommand),
+    /// The vault's keys
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Write a snapshot's records to files that other programs open
     Export(Export),
     /// Look for what is wrong, and say what to do about it
@@ -334,6 +337,12 @@ pub(crate) enum RunsCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a new key and seal everything from now on to it; older snapshots stay readable with the old one
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ mod export;
 mod fleet;
 mod init;
 mod jobs;
+mod key;
 mod papers;
 mod prune;
 mod queue;
@@ -52,6 +53,7 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
         Command::Jobs(command) => jobs::run(command, &config, *out, now).await,
         Command::Queue(command) => queue::run(command, &config, *out, now).await,
         Command::Runs(command) => runs::run(command, &config, *out).await,
+        Command::Key(command) => key::run(command, &config, *out, now).await,
         Command::Snapshots(command) => snapshots::run(command, &config, *out).await,
         Command::Export(export) => export::run(export, &config, *out).await,
         Command::Doctor => doctor::run(&config, *out, now).await,

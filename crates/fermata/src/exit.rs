@@ -100,6 +100,7 @@ fn vault(error: &VaultError) -> u8 {
         | VaultError::NotHonoured(_)
         | VaultError::NeedsKey { .. }
         | VaultError::WrongKey { .. }
+        | VaultError::OldKey { .. }
         | VaultError::NoToken(_) => USAGE,
         _ => FAILED,
     }
@@ -133,6 +134,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
             }
             Some(VaultError::Away { .. }) => {
                 return Some("is the network up, and the endpoint right? Nothing is lost: give the same command again");
+            }
+            Some(VaultError::OldKey { .. }) => {
+                return Some("copy the key file that `fermata key rotate` wrote to where FERMATA_KEY_FILE names it");
             }
             Some(VaultError::NeedsKey { .. } | VaultError::WrongKey { .. }) => {
                 return Some("FERMATA_KEY_FILE names the key file; look for the copy that was kept when the vault was made");

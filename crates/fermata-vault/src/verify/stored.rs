@@ -56,7 +56,7 @@ impl Vault {
         if let Some(manifest) = &manifest {
             self.follows(manifest, &mut problems, &mut report.notes).await?;
         }
-        problems.extend(self.card_problem().await?);
+        problems.extend(self.key_problems().await?);
         report.problems.splice(0..0, problems);
         report.ok = report.problems.is_empty();
         self.advise(tenant, run, manifest.as_ref(), &mut report).await?;
@@ -87,15 +87,20 @@ impl Vault {
         Ok(())
     }
 
-    async fn card_problem(&self) -> Result<Option<Problem>, VaultError> {
-        let key = layout::card();
-        let bytes = self.door().get(&key).await?;
-        Ok((!self.is_signed(&bytes)).then(|| Problem {
-            object: key.to_string(),
-            entity: None,
-            what: Flaw::Signature,
-            salvage: "a copy of it; records need it only for its keys".to_owned(),
-        }))
+    /// What is wrong with the card and the keys that came after.
+    async fn key_problems(&self) -> Result<Vec<Problem>, VaultError> {
+        let mut problems = Vec::new();
+        for key in self.key_documents() {
+            if !self.is_signed(&self.door().get(key).await?) {
+                problems.push(Problem {
+                    object: key.to_string(),
+                    entity: None,
+                    what: Flaw::Signature,
+                    salvage: "a copy of it; records need it only for its keys".to_owned(),
+                });
+            }
+        }
+        Ok(problems)
     }
 }
 

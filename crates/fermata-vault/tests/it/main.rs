@@ -12,5 +12,6 @@ mod logs;
 mod proof;
 mod prune;
 mod resume;
+mod rotation;
 mod secrets;
 mod server;
