@@ -24,7 +24,7 @@ doc:
 demo:
     cargo run --release -- demo
 
-# speed, memory, requests and quota against their aims; names of parts go to it (`just bench speed`)
+# speed, memory, requests, quota and views against their aims; names of parts go to it (`just bench speed`)
 bench *parts:
     cargo bench -p fermata-tests --bench bench -- {{ parts }}
 

@@ -16,12 +16,13 @@ mod sheet;
 mod site;
 mod sizes;
 mod speed;
+mod view;
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PARTS: [&str; 4] = ["speed", "sizes", "night", "quota"];
+const PARTS: [&str; 5] = ["speed", "sizes", "night", "quota", view::NAME];
 
 fn main() -> Result<()> {
     // Cargo says `--bench`.
@@ -41,14 +42,22 @@ fn main() -> Result<()> {
     } else if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
         bail!("there is no part {unknown:?}; the parts are {}", PARTS.join(", "));
     }
-    let built =
-        Command::new(env!("CARGO")).args(["build", "--release", "-p", "tempo-sim", "-p", "fermata"]).status();
-    ensure!(built.context("cargo does not start")?.success(), "the programs do not build");
+    // The one part that starts no program.
+    if args != [view::NAME] {
+        build()?;
+    }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         noise::measure()?;
         if of_fleet { fleet::measure(&args).await } else { measure(&args).await }?;
         noise::measure()
     })
+}
+
+fn build() -> Result<()> {
+    let built =
+        Command::new(env!("CARGO")).args(["build", "--release", "-p", "tempo-sim", "-p", "fermata"]).status();
+    ensure!(built.context("cargo does not start")?.success(), "the programs do not build");
+    Ok(())
 }
 
 async fn measure(parts: &[String]) -> Result<()> {
@@ -64,6 +73,9 @@ async fn measure(parts: &[String]) -> Result<()> {
     }
     if wanted("quota") {
         quota::measure().await?;
+    }
+    if wanted(view::NAME) {
+        view::measure().await?;
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ use fermata_core::catalogue::{self, Entity};
 use fermata_core::index::{self, Index};
 use fermata_core::manifest::{Chunk, Entry, EntryStatus, Layer, LayerKind, Manifest};
 use fermata_core::names::Tenant;
-use fermata_tempo::row;
+use fermata_core::seen::mark;
+use fermata_tempo::row::{self, IdReader};
 use fermata_vault::{Vault, VaultError};
 use roaring::RoaringTreemap;
 
@@ -149,7 +150,8 @@ impl Differences<'_> {
             [&self.deleted, &self.changed, &self.added].map(|ids| first(ids, &mut most));
         loop {
             let (mut held, mut bytes) = (HashMap::new(), 0);
-            self.walk(&apart(self.before, self.after), |id, line| {
+            let is_wanted = !(deleted.is_empty() && changed.is_empty());
+            self.walk(is_wanted, &apart(self.before, self.after), |id, line| {
                 if deleted.remove(id) {
                     take(Difference::Deleted(line))?;
                 } else if bytes < HELD_BYTES_MAX && changed.contains(id) {
@@ -161,7 +163,8 @@ impl Differences<'_> {
             })
             .await?;
             let left = changed.len();
-            self.walk(&apart(self.after, self.before), |id, line| {
+            let is_wanted = !(held.is_empty() && added.is_empty());
+            self.walk(is_wanted, &apart(self.after, self.before), |id, line| {
                 if added.remove(id) {
                     take(Difference::Added(line))?;
                 } else if let Some(before) = held.remove(&id) {
@@ -178,15 +181,20 @@ impl Differences<'_> {
         }
     }
 
-    /// Hands the records of an entry's view to `take`, with what the index knows them by, until it says that it has all.
+    /// Hands the records of an entry's view, where any is wanted, to `take`, with what the index knows them by, until it
+    /// says that it has all.
     async fn walk<E>(
         &self,
+        is_wanted: bool,
         entry: &Entry,
         mut take: impl FnMut(u64, &str) -> Result<bool, E>,
     ) -> Result<(), ViewError<E>> {
+        if !is_wanted {
+            return Ok(());
+        }
+        let ids = IdReader::new(self.entity);
         let walked = view::each(self.vault, self.tenant, self.entity, entry, |line| {
-            let row = row::read(self.entity, line, None);
-            match take(row.id.unwrap_or(row.mark), line) {
+            match take(ids.id(line).unwrap_or_else(|| mark(line.as_bytes())), line) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(None),
                 Err(error) => Err(Some(error)),

@@ -7,6 +7,7 @@ use fermata_core::catalogue::{Entity, Key};
 use fermata_core::checkpoint::body::Keys;
 use fermata_core::seen::mark;
 use jiff::{Timestamp, civil::Date};
+use memchr::memmem::Finder;
 
 use crate::scan;
 
@@ -63,18 +64,10 @@ pub fn append_line(entity: &Entity, parent: Option<&str>, record: &str, out: &mu
 /// Reads what is known of a stored line, and adds the keys it holds to `keys`.
 pub fn read(entity: &Entity, line: &str, keys: Option<&mut Keys>) -> Row {
     let mut row = Row { mark: mark(line.as_bytes()), ..Row::default() };
-    let mut identity: [Option<&str>; 3] = [None; 3];
-    let mut parent = None;
+    let mut identity = Identity::default();
     let mut found: [Option<&str>; 2] = [None; 2];
     scan::members(line, |name, value| {
-        for (slot, path) in identity.iter_mut().zip(entity.identity) {
-            if let Some(value) = reach(path, name, value).filter(|value| *value != "null") {
-                *slot = Some(value);
-            }
-        }
-        if name == PARENT {
-            parent = Some(value);
-        }
+        identity.take(entity, name, value);
         if entity.changed_at == Some(name) {
             row.changed = plain(value).and_then(|text| text.parse().ok());
         }
@@ -87,7 +80,7 @@ pub fn read(entity: &Entity, line: &str, keys: Option<&mut Keys>) -> Row {
             }
         }
     });
-    row.id = identify(&identity[..entity.identity.len()], parent);
+    row.id = identity.id(entity);
     if let Some(keys) = keys {
         for (value, given) in found.into_iter().zip(entity.yields) {
             let whole = given.member.is_empty().then_some(line);
@@ -97,6 +90,69 @@ pub fn read(entity: &Entity, line: &str, keys: Option<&mut Keys>) -> Row {
         }
     }
     row
+}
+
+/// Reads the ids of lines, as [`read`] has them, and nothing else.
+///
+/// It looks no further than it must: most records begin with what identifies them, and `_parent` comes before that.
+#[derive(Debug)]
+pub struct IdReader<'a> {
+    entity: &'a Entity,
+    /// The members that an id is made of, in quotes.
+    names: Vec<Finder<'static>>,
+}
+
+impl<'a> IdReader<'a> {
+    /// A reader of an entity's lines.
+    pub fn new(entity: &'a Entity) -> Self {
+        let first = |path: &&'static str| path.split('.').next();
+        let members = entity.identity.iter().filter_map(first);
+        let names = members.map(|name| Finder::new(&format!("\"{name}\"")).into_owned()).collect();
+        Self { entity, names }
+    }
+
+    /// What identifies a line within its entity, where anything does.
+    pub fn id(&self, line: &str) -> Option<u64> {
+        if self.entity.identity.is_empty() {
+            return None;
+        }
+        let mut identity = Identity::default();
+        scan::members_while(line, |name, value, rest| {
+            identity.take(self.entity, name, value);
+            // Of two members with one name the last counts.
+            !identity.is_whole(self.entity)
+                || self.names.iter().any(|name| name.find(rest.as_bytes()).is_some())
+        });
+        identity.id(self.entity)
+    }
+}
+
+/// The values that an id is made of, as far as they were met.
+#[derive(Default)]
+struct Identity<'a> {
+    values: [Option<&'a str>; 3],
+    parent: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    fn take(&mut self, entity: &Entity, name: &str, value: &'a str) {
+        for (slot, path) in self.values.iter_mut().zip(entity.identity) {
+            if let Some(value) = reach(path, name, value).filter(|value| *value != "null") {
+                *slot = Some(value);
+            }
+        }
+        if name == PARENT {
+            self.parent = Some(value);
+        }
+    }
+
+    fn is_whole(&self, entity: &Entity) -> bool {
+        self.values.iter().take(entity.identity.len()).all(Option::is_some)
+    }
+
+    fn id(&self, entity: &Entity) -> Option<u64> {
+        identify(&self.values[..entity.identity.len()], self.parent)
+    }
 }
 
 /// The id of the record that an audit event tells of, where it is an integer.
@@ -213,6 +269,30 @@ mod tests {
             [r#"{"schemeId":1,"member":{"accountId":"a"}}"#, r#"{"schemeId":1,"member":{"accountId":"b"}}"#];
         let [one, two] = ids.map(|line| read(members, line, None).id);
         assert!(one != two);
+    }
+
+    /// Whatever comes before and after what identifies a record, and however often.
+    #[test]
+    fn ids_are_those_of_the_whole_row() {
+        let lines = [
+            r#"{"id":7}"#,
+            r#"{"_parent":{"team":1},"self":"x","id":7,"name":"n"}"#,
+            r#"{"self":{"id":1},"id":7,"scope":{"id":8}}"#,
+            r#"{"id":7,"tempoWorklogId":1,"id":8,"tempoWorklogId":null}"#,
+            r#"{"tempoWorklogId":3,"a":{"tempoWorklogId":4}}"#,
+            r#"{"tempoWorklogId":3,"text":"\"tempoWorklogId\":9"}"#,
+            r#"{"schemeId":1,"member":{"accountId":"a"},"member":{"accountId":"b"}}"#,
+            r#"{"member":{"accountId":"a"},"x":1}"#,
+            "{}",
+            "[",
+            "",
+        ];
+        for entity in fermata_core::catalogue::ENTITIES {
+            let reader = IdReader::new(entity);
+            for line in lines {
+                assert_eq!(reader.id(line), read(entity, line, None).id, "{} {line}", entity.name);
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,14 @@
 
 /// Calls `visit` with the raw name (without quotes) and the value of each member of an object.
 pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str)) {
+    members_while(object, |name, value, _| {
+        visit(name, value);
+        true
+    });
+}
+
+/// As [`members`], with what comes after the value too, until `visit` says that it has seen enough.
+pub(crate) fn members_while<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str, &'a str) -> bool) {
     let mut at = match skip_space(object, 0) {
         start if object.as_bytes().get(start) == Some(&b'{') => start + 1,
         _ => return,
@@ -20,7 +28,10 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str)) {
         // The colon.
         at = skip_space(object, at + 1);
         let end = value_end(object, at);
-        visit(name, object.get(at..end).unwrap_or_default());
+        let rest = object.get(end..).unwrap_or_default();
+        if !visit(name, object.get(at..end).unwrap_or_default(), rest) {
+            return;
+        }
         at = skip_space(object, end);
         if object.as_bytes().get(at) != Some(&b',') {
             return;
