@@ -21,6 +21,7 @@ mod rotation;
 mod scopes;
 mod secrets;
 mod stage;
+mod tables;
 mod tidy;
 mod tls;
 mod truth;
