@@ -228,5 +228,5 @@ fn records_are_shown_by_what_they_say() {
     }
     let shown = change.say("snapshots show acme");
     let row = shown.lines().find(|line| line.starts_with("worklogs ")).unwrap();
-    assert!(row.contains(" delta ") && row.contains("builds on 20"), "{row}");
+    assert!(row.contains(" changes ") && row.contains("builds on 20"), "{row}");
 }

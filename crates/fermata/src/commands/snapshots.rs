@@ -175,15 +175,15 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
                 EntryStatus::Skipped => "SKIPPED",
                 EntryStatus::Failed => "FAILED",
             };
-            let mode = match (entry.status, entry.mode) {
+            let read = match (entry.status, entry.mode) {
                 (EntryStatus::LeftOut | EntryStatus::Skipped, _) => "",
-                (_, Mode::Sweep) => "sweep",
-                (_, Mode::Delta) => "delta",
+                (_, Mode::Sweep) => "all",
+                (_, Mode::Delta) => "changes",
             };
             [
                 entry.entity.clone(),
                 status.to_owned(),
-                mode.to_owned(),
+                read.to_owned(),
                 count(entry.records),
                 bytes(entry.bytes),
                 note(entry),
@@ -192,7 +192,7 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
         let status = word(manifest.status);
         format!(
             "{}\n\n{}: snapshot {}, {status}\nread from {} by {}, sealed {}",
-            table(["ENTITY", "STATUS", "MODE", "RECORDS", "SIZE", "NOTE"], rows),
+            table(["ENTITY", "STATUS", "READ", "RECORDS", "SIZE", "NOTE"], rows),
             manifest.tenant,
             manifest.run,
             manifest.base_url,
