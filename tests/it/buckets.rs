@@ -94,7 +94,7 @@ fn credentials_that_expire_under_way_are_said_and_new_ones_go_on() {
 }
 
 #[test]
-fn two_backups_in_a_bucket_that_overlap_report_one_snapshot() {
+fn of_two_backups_in_a_bucket_that_overlap_one_is_told_of_the_other() {
     let (mut stage, _, expect) = stage();
     let fake = stage.block_on(Fake::start(Manners::Exact)).unwrap();
     stage.move_to(&format!("s3://{BUCKET}"), fake.amazon("key"));
@@ -107,11 +107,18 @@ fn two_backups_in_a_bucket_that_overlap_report_one_snapshot() {
     let second = stage.fermata("backup acme --json").start();
     stage.wait_for_requests(asked + 10);
     signal(first.id(), "CONT");
-    let told = [first, second].map(|backup| backup.wait().code(0).json()["tenants"][0].take());
-    assert_eq!(told[0]["snapshot"], told[1]["snapshot"]);
-    assert_eq!((&told[0]["resumed"], &told[1]["resumed"]), (&false.into(), &true.into()));
-    let list = stage.fermata("snapshots list acme --json").run().code(0).json();
-    assert_eq!(list["snapshots"].as_array().map(Vec::len), Some(1), "{list}");
+    let list = || stage.fermata("snapshots list acme --json").run().code(0).json()["snapshots"].take();
+    let ended = [first, second].map(crate::stage::Running::wait);
+    let list = list();
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    let snapshot = list[0]["snapshot"].as_str().unwrap_or_default();
+    let (done, refused): (Vec<_>, Vec<_>) = ended.into_iter().partition(crate::stage::Ended::is_done);
+    assert_eq!((done.len(), refused.len()), (1, 1));
+    for refused in refused {
+        let told = refused.code(1).json()["tenants"][0].take();
+        let why = told["reason"].as_str().unwrap_or_default();
+        assert!(why.contains("at the same time") && why.contains(snapshot), "{told}");
+    }
     assert!(stage.exported() == expect, "the records are not the same");
     stage.fermata("snapshots verify acme --data").run().code(0);
 }
@@ -123,7 +130,8 @@ fn two_backups_in_a_bucket_that_begin_together_are_whole() {
     stage.move_to(&format!("s3://{BUCKET}"), fake.amazon("key"));
     settle(&stage);
     for backup in [(); 2].map(|()| stage.fermata("backup acme").start()) {
-        backup.wait().code(0);
+        let ended = backup.wait();
+        assert!(ended.is_done() || ended.stdout.is_empty() && ended.stderr.contains("at the same time"), "{ended:?}");
     }
     // One, or where neither saw the other's plan two.
     let list = stage.fermata("snapshots list acme --json").run().code(0).json();

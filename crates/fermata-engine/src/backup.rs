@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::progress::{Progress, Teller};
 use crate::report::Report;
 use crate::run::Run;
+use crate::seal::Sealed;
 use crate::site::{Bases, Site};
 
 /// An unfinished run older than this is begun anew: it would mix data of two weeks into one snapshot.
@@ -100,6 +101,16 @@ pub enum BackupError {
         /// What is wrong with it.
         what: String,
     },
+    /// Another process worked on the run at the same time, and was faster.
+    #[error(
+        "another process was backing {tenant} up at the same time, and has made snapshot {run}; nothing is missing, but one backup at a time is enough"
+    )]
+    Elsewhere {
+        /// Whose.
+        tenant: Tenant,
+        /// Which run.
+        run: RunId,
+    },
     /// Somebody dropped the run while it was under way.
     #[error("run {run} of {tenant} was dropped while it was under way; back up again, and a new run begins")]
     Dropped {
@@ -149,7 +160,13 @@ impl Engine {
         let plan = Arc::new(plan);
         let site = self.site_with(client, plan.clone()).await?;
         let manifest = match Box::pin(Run::new(self, site, stop).work()).await {
-            Ok(states) => self.seal(&plan, &states).await?,
+            Ok(states) => match self.seal(&plan, &states).await? {
+                Sealed::Mine(manifest) => *manifest,
+                Sealed::Theirs(manifest) => {
+                    let Manifest { tenant, run, .. } = *manifest;
+                    return Err(BackupError::Elsewhere { tenant, run });
+                }
+            },
             Err(error) => {
                 if matches!(error, BackupError::TokenRefused(_))
                     && let Err(unmarked) = self.mark_refused(&settings).await

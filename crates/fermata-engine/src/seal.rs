@@ -10,7 +10,7 @@ use fermata_core::catalogue::{ENTITIES, Entity};
 use fermata_core::checkpoint::{LAYERS, Next, Note, Outcome, State, slot};
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::plan::{Mode, Plan};
-use fermata_vault::{Log, Sealed, Step, VaultError};
+use fermata_vault::{Log, Step, VaultError};
 use jiff::Timestamp;
 
 use crate::backup::{BackupError, Engine};
@@ -30,6 +30,12 @@ pub enum SealRun {
     Sealed(Box<Manifest>),
     /// Jobs of these entities have not ended and were not given up on.
     Unfinished(Vec<&'static str>),
+}
+
+/// Whose manifest a run was sealed with.
+pub(crate) enum Sealed {
+    Mine(Box<Manifest>),
+    Theirs(Box<Manifest>),
 }
 
 impl Engine {
@@ -81,7 +87,8 @@ impl Engine {
         for (entity, why) in lost {
             states.insert(entity.name, self.give_up(plan, entity, why).await?);
         }
-        Ok(SealRun::Sealed(Box::new(self.seal(plan, &states).await?)))
+        let (Sealed::Mine(manifest) | Sealed::Theirs(manifest)) = self.seal(plan, &states).await?;
+        Ok(SealRun::Sealed(manifest))
     }
 
     /// Ends a job in its log, with the records that it has.
@@ -99,12 +106,12 @@ impl Engine {
         Ok(log.state().clone())
     }
 
-    /// Seals a run whose jobs ended in these states.
+    /// Seals a run whose jobs ended in these states, unless somebody else did meanwhile.
     pub(crate) async fn seal(
         &self,
         plan: &Plan,
         states: &BTreeMap<&'static str, State>,
-    ) -> Result<Manifest, BackupError> {
+    ) -> Result<Sealed, BackupError> {
         let bases = self.bases(plan).await?;
         let mut manifest = manifest(plan, states, &bases, fermata_vault::nonce(), self.clock.now());
         manifest.previous = self.vault.previous(&plan.tenant).await?;
@@ -123,14 +130,16 @@ impl Engine {
         if self.vault.plan(&plan.tenant, &plan.run).await?.is_none() {
             let sealed = self.vault.manifest(&plan.tenant, &plan.run).await?;
             let (tenant, run) = (manifest.tenant, manifest.run);
-            return sealed.ok_or(BackupError::Dropped { tenant, run });
+            let theirs = sealed.map(|manifest| Sealed::Theirs(Box::new(manifest)));
+            return theirs.ok_or(BackupError::Dropped { tenant, run });
         }
-        let manifest = match self.vault.write_manifest(&manifest).await? {
-            Sealed::Mine => manifest,
-            Sealed::Theirs(theirs) => *theirs,
+        let sealed = match self.vault.write_manifest(&manifest).await? {
+            fermata_vault::Sealed::Mine => Sealed::Mine(Box::new(manifest)),
+            fermata_vault::Sealed::Theirs(theirs) => Sealed::Theirs(theirs),
         };
-        self.sweep(&manifest).await;
-        Ok(manifest)
+        let (Sealed::Mine(manifest) | Sealed::Theirs(manifest)) = &sealed;
+        self.sweep(manifest).await;
+        Ok(sealed)
     }
 
     async fn sweep(&self, manifest: &Manifest) {

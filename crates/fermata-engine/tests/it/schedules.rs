@@ -35,7 +35,8 @@ async fn live(site: &Site, seed: u64) -> Result<(), String> {
             tokio::task::yield_now().await;
         }
         match site.backup_by(&engine).await {
-            Ok(_) => return Ok(()),
+            // Or another was faster.
+            Ok(_) | Err(BackupError::Elsewhere { .. }) => return Ok(()),
             Err(BackupError::Vault(_)) => {}
             Err(error) => return Err(format!("{error}")),
         }
