@@ -131,7 +131,10 @@ fn two_backups_in_a_bucket_that_begin_together_are_whole() {
     settle(&stage);
     for backup in [(); 2].map(|()| stage.fermata("backup acme").start()) {
         let ended = backup.wait();
-        assert!(ended.is_done() || ended.stdout.is_empty() && ended.stderr.contains("at the same time"), "{ended:?}");
+        assert!(
+            ended.is_done() || ended.stdout.is_empty() && ended.stderr.contains("at the same time"),
+            "{ended:?}"
+        );
     }
     // One, or where neither saw the other's plan two.
     let list = stage.fermata("snapshots list acme --json").run().code(0).json();
