@@ -76,8 +76,9 @@ impl Room {
                     .skip(usize::try_from(delta).unwrap_or_default())
                     .step_by(usize::try_from(one_in).unwrap_or(1))
             };
-            let gone = ids(CHANGED_ONE_IN * 10)
-                .map(|id| format!("{{\"action\":\"Deleted\",\"entityId\":\"{}\"}}", id + 500));
+            let gone = ids(CHANGED_ONE_IN * 10).map(|id| {
+                format!("{{\"action\":\"Deleted\",\"entityType\":\"worklog\",\"entityId\":\"{}\"}}", id + 500)
+            });
             room.layered = room.push(room.layered.clone(), LayerKind::Deletions, gone).await?;
             let changed = ids(CHANGED_ONE_IN).map(|id| worklog(id, delta));
             room.layered = room.push(room.layered.clone(), LayerKind::Changes, changed).await?;

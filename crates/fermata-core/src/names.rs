@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 /// Longest tenant name, so that it fits a DNS label and a Kubernetes object name.
@@ -47,6 +47,13 @@ impl RunId {
     /// Names a run by its start and a tail of [`RUN_TAIL_CHARS`] lower-case letters or digits.
     pub fn new(started: Timestamp, tail: &str) -> Result<Self, NameError> {
         format!("{}-{tail}", started.strftime("%Y%m%dT%H%M%SZ")).parse()
+    }
+
+    /// The second in the name, if there is such a second.
+    pub fn began(&self) -> Option<Timestamp> {
+        let second = self.0.get(.."00000000T000000".len())?;
+        let second = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S", second).ok()?;
+        TimeZone::UTC.to_timestamp(second).ok()
     }
 
     /// The name as text.
@@ -134,6 +141,8 @@ mod tests {
         let (early, late) = (RunId::new(early, "zzzzzz").unwrap(), RunId::new(late, "aaaaaa").unwrap());
         assert_eq!(early.as_str(), "20260301T020000Z-zzzzzz");
         assert!(early < late);
+        assert_eq!(late.began(), Some("2026-03-01T02:00:01Z".parse().unwrap()));
+        assert_eq!("20261301T020000Z-aaaaaa".parse::<RunId>().unwrap().began(), None);
         for bad in [
             "20260301T020000Z-zzz",
             "20260301T020000Z-ZZZZZZ",

@@ -205,6 +205,19 @@ pub fn plan(
     })
 }
 
+/// The entities that a run of this wish would read without a snapshot to compare with, given these.
+pub fn without_base(
+    settings: &Settings,
+    wish: &Wish,
+    snapshots: &[Manifest],
+    now: Timestamp,
+) -> Vec<&'static Entity> {
+    let (windows, left_out) = (windows(wish.from, now), left_out(settings, wish));
+    let planning = Planning { settings, wish, snapshots, windows: &windows, now };
+    let planned = ENTITIES.iter().filter(|entity| !left_out.contains_key(entity.name));
+    planned.filter(|entity| planning.base(entity).is_none()).collect()
+}
+
 /// What decides between a sweep and a delta.
 struct Planning<'a> {
     settings: &'a Settings,
@@ -224,25 +237,47 @@ impl Planning<'_> {
             return Job { entity: name, mode: Mode::Sweep, base: None, since: None, why, expected: None };
         };
         let since = entry.watermark.map(|began| later(began, -OVERLAP_MINUTES * 60));
-        let since = since.filter(|since| entity.is_log() || !self.is_forgotten(*since));
-        let must_sweep = entity.delta.and_then(|_| self.must_sweep(entity, entry, since));
-        let delta = entity.delta.is_some() && must_sweep.is_none();
-        let why = must_sweep.or_else(|| self.forgot(entity, since));
+        let (base_run, expected) = (Some(base.run.clone()), self.expected(entity, base, entry));
+        if entity.is_log() {
+            // Now and then all that Tempo has is looked at; what is known is not kept again.
+            let why = self.forgot(entity, since);
+            let since = since.filter(|_| !self.wish.full && self.is_swept(entry));
+            return Job { entity: name, mode: Mode::Delta, base: base_run, since, why, expected };
+        }
+        let since = since.filter(|since| !self.is_forgotten(*since));
+        let why = entity.delta.and_then(|_| self.must_sweep(entity, base, entry, since));
+        let delta = entity.delta.is_some() && why.is_none();
         let mode = if delta { Mode::Delta } else { Mode::Sweep };
-        let expected = (base.wish.from == self.wish.from).then(|| self.expected(base, entry));
-        Job { entity: name, mode, base: Some(base.run.clone()), since, why, expected }
+        Job { entity: name, mode, base: base_run, since, why, expected }
     }
 
-    /// How many records an entity had when it last was not suspect, or was and somebody said that it is right.
-    fn expected(&self, base: &Manifest, entry: &Entry) -> u64 {
-        let accepted = self.settings.accepted.as_ref().is_some_and(|accepted| base.run <= *accepted);
-        entry.expected.filter(|_| !accepted).unwrap_or(entry.records)
+    /// How many records an entity had when it last was not suspect, or was and somebody said that it is right. Where the two
+    /// are read in other windows, what was suspect still is.
+    fn expected(&self, entity: &Entity, base: &Manifest, entry: &Entry) -> Option<u64> {
+        let suspect = entry.expected.filter(|_| !self.is_accepted(base));
+        let by_period = entity.name == "periods" || entity.needs().any(|key| key == Key::Period);
+        let comparable = !by_period || base.wish.from == self.wish.from;
+        suspect.or(comparable.then_some(entry.records))
+    }
+
+    fn is_accepted(&self, base: &Manifest) -> bool {
+        self.settings.accepted.as_ref().is_some_and(|accepted| base.run <= *accepted)
+    }
+
+    /// Whether all of an entity was read in the last days.
+    fn is_swept(&self, entry: &Entry) -> bool {
+        let days = i64::from(self.settings.sweep_days.unwrap_or(SWEEP_DAYS));
+        let age = entry.swept.map(|swept| self.now.duration_since(swept).as_hours());
+        // A clock that was ahead must not put the next sweep off.
+        age.is_some_and(|age| (-CLOCK_HOURS..days * 24 - SWEEP_EARLY_HOURS).contains(&age))
     }
 
     /// The newest snapshot with all of an entity, read from where it is read now.
     fn base(&self, entity: &'static Entity) -> Option<(&Manifest, &Entry)> {
         let comparable = |manifest: &&Manifest| {
-            manifest.base_url == self.settings.base_url && self.has_windows(entity, manifest)
+            // A log is the same at every address of a site, and what it had is nowhere else.
+            let same = entity.is_log() || manifest.base_url == self.settings.base_url;
+            same && self.has_windows(entity, manifest)
         };
         self.snapshots.iter().filter(comparable).find_map(|manifest| {
             let entry = manifest.entry(entity.name)?;
@@ -270,11 +305,13 @@ impl Planning<'_> {
     }
 
     /// Why a delta would not do.
-    fn must_sweep(&self, entity: &Entity, entry: &Entry, since: Option<Timestamp>) -> Option<String> {
-        if entity.is_log() {
-            // Tempo has forgotten what a sweep would have to begin with.
-            return None;
-        }
+    fn must_sweep(
+        &self,
+        entity: &Entity,
+        base: &Manifest,
+        entry: &Entry,
+        since: Option<Timestamp>,
+    ) -> Option<String> {
         if self.wish.full {
             return Some("asked for".to_owned());
         }
@@ -285,10 +322,12 @@ impl Planning<'_> {
                 "Tempo's clock was not seen when the last snapshot was made".to_owned()
             });
         }
-        let days = self.settings.sweep_days.unwrap_or(SWEEP_DAYS);
-        let age = self.now.duration_since(entry.swept?).as_hours();
-        // A clock that was ahead must not put the next sweep off.
-        if age >= i64::from(days) * 24 - SWEEP_EARLY_HOURS || age < -CLOCK_HOURS {
+        if entry.suspect.is_some() && !self.is_accepted(base) {
+            // What a token can see again has not changed, so no feed tells of it.
+            return Some("it was suspect".to_owned());
+        }
+        if !self.is_swept(entry) {
+            let days = self.settings.sweep_days.unwrap_or(SWEEP_DAYS);
             return Some(format!("all is read every {days} days"));
         }
         let deltas = entry.layers.iter().filter(|layer| layer.kind == LayerKind::Changes).count();
@@ -398,19 +437,16 @@ pub fn today(plan: &Plan) -> Date {
 
 /// A window's value for a request of a job that is made at `now`.
 ///
-/// The delta of a log begins where its base left off. /// The two logs refuse a start that is too far back. Where the plan is so old that its start has
-/// left the log, the log's own limit is the start: what lies before is not there any more.
-pub fn window(plan: &Plan, job: &Job, name: &str, now: Timestamp) -> Option<String> {
+/// The two logs refuse a start that is too far back. Where the plan is so old that its start has left the log, the log's own
+/// limit is the start: what lies before is not there any more. One that `builds` on its base begins where that left off.
+pub fn window(plan: &Plan, job: &Job, builds: bool, name: &str, now: Timestamp) -> Option<String> {
     let since = job.since.map(|since| instant(&since.to_zoned_datetime(TimeZone::UTC)));
     if name == SINCE {
         return since;
     }
     let log = catalogue::entity(&job.entity).and_then(|entity| entity.delta);
-    let begins = matches!(log, Some(Delta::Append(window)) if window == name && job.mode == Mode::Delta)
-        && !plan.wish.full;
-    let planned = plan.windows.get(name)?;
-    let planned =
-        since.filter(|_| begins).map_or_else(|| planned.clone(), |since| since.max(planned.clone()));
+    let begins = matches!(log, Some(Delta::Append(window)) if window == name && builds);
+    let planned = since.filter(|_| begins).or_else(|| plan.windows.get(name).cloned())?;
     let days = match name {
         "auditFrom" => AUDIT_DAYS,
         "logFrom" => LOG_DAYS,
@@ -461,9 +497,11 @@ mod tests {
         let plan = planned(Wish::default(), &[]).unwrap();
         assert_eq!(plan.windows["auditFrom"], "2025-09-02T03:00:00Z");
         assert_eq!(plan.windows["plansTo"], "2031-12-31");
-        let soon = window(&plan, plan.job("audit-events").unwrap(), "auditFrom", at("2026-03-01T02:30:00Z"));
+        let soon =
+            window(&plan, plan.job("audit-events").unwrap(), false, "auditFrom", at("2026-03-01T02:30:00Z"));
         assert_eq!(soon.as_deref(), Some("2025-09-02T03:00:00Z"), "the plan's own start while it holds");
-        let late = window(&plan, plan.job("audit-events").unwrap(), "auditFrom", at("2026-03-04T02:30:00Z"));
+        let late =
+            window(&plan, plan.job("audit-events").unwrap(), false, "auditFrom", at("2026-03-04T02:30:00Z"));
         assert_eq!(late.as_deref(), Some("2025-09-05T03:00:00Z"), "the log's limit once it does not");
     }
 }

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fermata_core::catalogue::{self, ENTITIES, Entity};
-use fermata_core::manifest::{Entry, Manifest};
+use fermata_core::catalogue::{self, Entity};
+use fermata_core::manifest::Manifest;
 use fermata_core::names::{RUN_TAIL_CHARS, RunId, Tenant};
 use fermata_core::plan::{self, Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
@@ -32,6 +32,8 @@ use crate::site::{Bases, Site};
 const RESUME_HOURS_MAX: i64 = 7 * 24;
 /// Snapshots that are looked at for one that an entity may build on: more than a week of nightly ones.
 const BASES_MAX: usize = 10;
+/// Snapshots that are looked at for one that has a log.
+const LOG_BASES_MAX: usize = 500;
 
 /// What backs tenants up.
 #[derive(Clone, Debug)]
@@ -216,7 +218,7 @@ impl Engine {
     }
 
     async fn begin_with(&self, settings: Settings, wish: Wish) -> Result<Begun, BackupError> {
-        let recent = self.recent(&settings.tenant).await?;
+        let recent = self.recent(&settings, &wish).await?;
         self.sweep_leftovers(&settings.tenant).await?;
         let (plan, resumed) = self.plan(&settings, wish, &recent).await?;
         Ok(Begun { settings, plan, resumed, last: recent.into_iter().next() })
@@ -241,14 +243,19 @@ impl Engine {
     pub(crate) async fn bases(&self, plan: &Plan) -> Result<Bases, VaultError> {
         let mut bases = Bases::new();
         for run in plan.bases() {
-            let Some(mut manifest) = self.vault.manifest(&plan.tenant, run).await? else { continue };
+            let Some(mut manifest) = self.readable(&plan.tenant, run).await? else { continue };
             let lost = self.vault.lost(&manifest).await?;
             manifest.entities.iter_mut().for_each(|entry| entry.warnings.clear());
             manifest.entities.retain_mut(|entry| {
                 let is_log = catalogue::entity(&entry.entity).is_some_and(Entity::is_log);
                 if is_log && entry.has_any(&lost) {
-                    let records = entry.drop_chunks(&lost);
-                    entry.warnings.push(format!("{records} of its records are no longer in the store"));
+                    let said = match entry.drop_chunks(&lost) {
+                        0 => {
+                            "its index is no longer in the store, so some of it may be there twice".to_owned()
+                        }
+                        records => format!("{records} of its records are no longer in the store"),
+                    };
+                    entry.warnings.push(said);
                 }
                 !entry.has_any(&lost)
             });
@@ -257,18 +264,33 @@ impl Engine {
         Ok(bases)
     }
 
-    /// The newest snapshots of a tenant, the newest first, until each entity that can build on one has found it.
-    async fn recent(&self, tenant: &Tenant) -> Result<Vec<Manifest>, VaultError> {
+    /// The newest snapshots of a tenant, the newest first, until each entity has one to build on.
+    ///
+    /// One that is only compared with is looked for among a few; one that a log builds on further back, since what it has may be
+    /// nowhere else.
+    async fn recent(&self, settings: &Settings, wish: &Wish) -> Result<Vec<Manifest>, VaultError> {
+        let (tenant, now) = (&settings.tenant, self.clock.now());
         let mut recent: Vec<Manifest> = Vec::new();
-        for run in self.vault.snapshots(tenant).await?.iter().rev().take(BASES_MAX) {
-            recent.extend(self.vault.manifest(tenant, run).await?);
-            let is_base =
-                |name: &str| recent.iter().any(|manifest| manifest.entry(name).is_some_and(Entry::is_base));
-            if ENTITIES.iter().all(|entity| is_base(entity.name)) {
+        for (at, run) in self.vault.snapshots(tenant).await?.iter().rev().take(LOG_BASES_MAX).enumerate() {
+            recent.extend(self.readable(tenant, run).await?);
+            let without = plan::without_base(settings, wish, &recent, now);
+            let log = without.iter().any(|entity| entity.is_log());
+            if without.is_empty() || (at + 1 >= BASES_MAX && !log) {
                 break;
             }
         }
         Ok(recent)
+    }
+
+    /// The manifest of a snapshot; none where it is damaged, which must not keep the tenant from being backed up.
+    async fn readable(&self, tenant: &Tenant, run: &RunId) -> Result<Option<Manifest>, VaultError> {
+        match self.vault.manifest(tenant, run).await {
+            Err(error @ VaultError::Corrupt { .. }) => {
+                tracing::error!(%tenant, %run, "a snapshot is passed over: {error}");
+                Ok(None)
+            }
+            found => found,
+        }
     }
 
     /// The plan of the unfinished run of this wish, or a new one.
@@ -292,10 +314,11 @@ impl Engine {
         }
         // Names sort as the runs were made, also within one second or after a clock was set back.
         let second = SignedDuration::from_secs(1);
-        let after_last = recent.first().and_then(|last| last.started.checked_add(second).ok());
-        let now = after_last.map_or(now, |after| after.max(now));
+        // Only the name: a clock that was ahead once must not decide anything for ever.
+        let after_last = recent.first().and_then(|last| last.run.began()?.checked_add(second).ok());
+        let named = after_last.map_or(now, |after| after.max(now));
         let tail = fermata_vault::nonce();
-        let run = RunId::new(now, &tail[..RUN_TAIL_CHARS]).expect("a nonce is lower-case hexadecimal");
+        let run = RunId::new(named, &tail[..RUN_TAIL_CHARS]).expect("a nonce is lower-case hexadecimal");
         let plan = plan::plan(settings, wish, recent, run, now)?;
         self.vault.create_run(&plan).await?;
         for run in old {

@@ -111,7 +111,7 @@ async fn ask(
     for read in reads {
         let Some(mut item) = found.item_after(&read.over, None) else { continue };
         asked = true;
-        item.values.windows = job::windows(plan, entity, clock.now());
+        item.values.windows = job::windows(plan, entity, false, clock.now());
         // The legacy feeds take no limit below 50.
         let limit = u64::from(read.limit.min(50));
         let request = paging::request(read, &Place::Start, &item.values, limit, None);

@@ -150,7 +150,7 @@ pub fn deletions(entity: &Entity, page: &Page, against: &Against<'_>) -> Digest 
     let mut line = Vec::new();
     for record in page.records() {
         digest.rows.push(Row::default());
-        let Some(id) = row::told_of(record).filter(|id| against.has(*id)) else { continue };
+        let Some(id) = row::deleted(entity, record).filter(|id| against.has(*id)) else { continue };
         if !digest.gone.insert(id) || !against.builds {
             continue;
         }
@@ -370,7 +370,10 @@ mod tests {
         reader.read(texts(&base, LayerKind::Index).as_bytes()).unwrap();
         let (seen, index) = (Seen::default(), reader.finish());
         let against = Against { base: Some(&index), builds: true, ..alone(&seen, [0; 4]) };
-        let event = |id: &str| format!(r#"{{"action":"Deleted","entityId":"{id}"}}"#);
+        let event = |id: &str| format!(r#"{{"action":"Deleted","entityType":"worklog","entityId":"{id}"}}"#);
+        let other = [event("7").replace("worklog", "account"), event("7").replace("Deleted", "Updated")];
+        let told = deletions(worklogs, &page(&other), &against);
+        assert_eq!((told.gone.len(), told.kept), (0, [0; 4]), "nothing that was not asked for is believed");
         let events = [event("7"), event("8"), event("x"), event("7")];
         let told = deletions(worklogs, &page(&events), &against);
         assert_eq!((told.gone.iter().collect::<Vec<_>>(), told.kept), (vec![7], [0, 1, 0, 1]));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use fermata_core::FORMAT;
-use fermata_core::catalogue::{ENTITIES, Entity};
+use fermata_core::catalogue::{self, ENTITIES, Entity};
 use fermata_core::checkpoint::{LAYERS, Next, Note, Outcome, State, slot};
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::plan::{Mode, Plan};
@@ -101,7 +101,15 @@ impl Engine {
                 0 => plan.job(entity.name).map(|job| job.way(entity)).unwrap_or_default(),
                 _ => log.state().way,
             };
-            log.append(Step::new(self.clock.now(), way, next, log.state().tally)).await?;
+            let mut tally = log.state().tally;
+            if log.state().events == 0 && builds(entity, way) {
+                let bases = self.bases(plan).await?;
+                let base =
+                    plan.job(entity.name).and_then(|job| bases.get(job.base.as_ref()?)?.entry(entity.name));
+                tally.base = base.map(|base| base.records);
+                tally.records = tally.base.unwrap_or_default();
+            }
+            log.append(Step::new(self.clock.now(), way, next, tally)).await?;
         }
         Ok(log.state().clone())
     }
@@ -113,6 +121,20 @@ impl Engine {
         states: &BTreeMap<&'static str, State>,
     ) -> Result<Sealed, BackupError> {
         let bases = self.bases(plan).await?;
+        for (name, state) in states {
+            let Some(run) = plan.job(name).and_then(|job| job.base.as_ref()) else { continue };
+            let entity = catalogue::entity(name).filter(|entity| builds(entity, state.way));
+            let is_there = bases.get(run).is_some_and(|base| base.entry(name).is_some());
+            if entity.is_some() && state.tally.base.is_some() && !is_there {
+                // What was read since is a part of something that nobody has any more.
+                return Err(BackupError::NotWhole {
+                    tenant: plan.tenant.clone(),
+                    run: plan.run.clone(),
+                    object: format!("{name} of snapshot {run}"),
+                    what: "it builds on that, which is no longer whole".to_owned(),
+                });
+            }
+        }
         let mut manifest = manifest(plan, states, &bases, fermata_vault::nonce(), self.clock.now());
         manifest.previous = self.vault.previous(&plan.tenant).await?;
         // Before there is a snapshot, and while its checkpoints still tell what was read.
@@ -191,14 +213,14 @@ pub fn manifest(
 fn entry(entity: &Entity, plan: &Plan, state: &State, bases: &Bases) -> Entry {
     let job = plan.job(entity.name);
     let base = job.and_then(|job| bases.get(job.base.as_ref()?)?.entry(entity.name));
-    let built_on = base.filter(|_| builds(entity, state.way));
+    let built_on = base.filter(|_| builds(entity, state.way) && state.tally.base.is_some());
     let (mut status, reason) = match &state.outcome {
         Some(Outcome::Complete) => (EntryStatus::Complete, None),
         Some(Outcome::Skipped(why)) => (EntryStatus::Skipped, Some(why.clone())),
         Some(Outcome::Failed(why)) => (EntryStatus::Failed, Some(why.clone())),
         None => (EntryStatus::Failed, Some("it was not finished".to_owned())),
     };
-    if status == EntryStatus::Skipped && built_on.is_some_and(|base| base.records > 0) {
+    if status == EntryStatus::Skipped && built_on.is_some_and(|base| !base.layers.is_empty()) {
         // What earlier snapshots have of it is here, so it is not missing altogether.
         status = EntryStatus::Failed;
     }
@@ -211,8 +233,13 @@ fn entry(entity: &Entity, plan: &Plan, state: &State, bases: &Bases) -> Entry {
         why: job.and_then(|job| job.why.clone()),
         base: job.and_then(|job| job.base.clone()).filter(|_| built_on.or(compared).is_some()),
         swept: match built_on {
+            // All that Tempo has of a log was looked at.
+            Some(_) if complete && entity.is_log() && job.is_some_and(|job| job.since.is_none()) => {
+                Some(plan.started)
+            }
             Some(base) => base.swept,
-            None => complete.then_some(plan.started),
+            // What was read of a log is kept, also if there is more.
+            None => (complete || (entity.is_log() && status == EntryStatus::Failed)).then_some(plan.started),
         },
         added: compared.map(|_| state.tally.added),
         changed: compared.map(|_| state.tally.changed),

@@ -11,7 +11,7 @@ use fermata_core::checkpoint::Outcome;
 use fermata_core::checkpoint::body::Keys;
 use fermata_core::manifest::Manifest;
 use fermata_core::names::RunId;
-use fermata_core::plan::{Mode, Plan};
+use fermata_core::plan::Plan;
 use fermata_tempo::client::Cost;
 use fermata_tempo::{Client, Disposition};
 use fermata_vault::{Ended, Known, Log, Vault, VaultError};
@@ -112,21 +112,14 @@ impl Site {
         }
         let ended = log.state().outcome.is_some();
         let (base, unreadable) = if ended { (None, None) } else { self.base(entity).await? };
-        let mut found = self.found(entity, given);
-        let mut gone = RoaringTreemap::new();
-        if let (Some(base), Some(Delta::Keys), Mode::Delta) = (&base, entity.delta, self.mode(entity)) {
-            let ids = base.index.ids();
-            gone = &ids - &found.worklogs;
-            found.worklogs -= ids;
-        }
         let mut job = Job {
             entity,
             plan: self.plan.clone(),
             client: self.client.clone(),
             log,
             base,
-            found: Arc::new(found),
-            gone,
+            found: Arc::new(self.found(entity, given)),
+            gone: RoaringTreemap::new(),
             known: self.known.clone(),
             clock: self.clock,
             limit: None,
@@ -140,6 +133,12 @@ impl Site {
         } else if let Some(why) = unreadable.filter(|_| matches!(job.way(), Way::Delta | Way::Checked)) {
             tracing::warn!(entity = entity.name, "{why}");
             job.sweep("what the last snapshot has of it cannot be read".to_owned()).await?;
+        }
+        if let (Some(base), Some(Delta::Keys), Way::Delta) = (&job.base, entity.delta, job.way()) {
+            let (ids, mut found) = (base.index.ids(), Found::clone(&job.found));
+            job.gone = &ids - &found.worklogs;
+            found.worklogs -= ids;
+            job.found = Arc::new(found);
         }
         Ok(job)
     }
@@ -163,10 +162,6 @@ impl Site {
             Err(error @ (VaultError::Missing { .. } | VaultError::Corrupt { .. })) => Ok((None, Some(error))),
             Err(error) => Err(error),
         }
-    }
-
-    fn mode(&self, entity: &Entity) -> Mode {
-        self.plan.job(entity.name).map_or(Mode::Sweep, |job| job.mode)
     }
 
     /// Whether Tempo answers nothing at all just now. Then what failed too often is no fault of its request:

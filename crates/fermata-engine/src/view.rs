@@ -75,7 +75,7 @@ pub async fn each<E>(
 /// The id of which a line of a deletions layer says that it is gone: an audit event's, or what identifies the record.
 fn gone(ids: &IdReader<'_>, entity: &Entity, line: &str) -> Option<u64> {
     match entity.delta {
-        Some(Delta::Feed(_)) => row::told_of(line),
+        Some(Delta::Feed(_)) => row::deleted(entity, line),
         _ => ids.id(line),
     }
 }

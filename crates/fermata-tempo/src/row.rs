@@ -155,9 +155,14 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The id of the record that an audit event tells of, where it is an integer.
-pub fn told_of(event: &str) -> Option<u64> {
-    scan::member(event, "entityId").and_then(scan::text)?.parse().ok()
+/// The id of the record of an entity that an audit event says was deleted, where it is an integer.
+///
+/// What was asked for is looked at again, since Tempo takes no notice of parameters that it does not know.
+pub fn deleted(entity: &Entity, event: &str) -> Option<u64> {
+    let text = |name| scan::member(event, name).and_then(scan::text);
+    let is_deletion = text("action").as_deref() == Some("Deleted");
+    let is_ours = text("entityType").as_deref() == entity.audit_type;
+    text("entityId").filter(|_| is_deletion && is_ours)?.parse().ok()
 }
 
 /// The value at `path` when its first step is this member.

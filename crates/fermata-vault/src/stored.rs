@@ -49,7 +49,12 @@ impl Vault {
         let stored = self.stored(tenant, |_| true).await?;
         let mut known = Known::default();
         for run in self.snapshots(tenant).await?.iter().rev().take(KNOWN_SNAPSHOTS) {
-            let Some(manifest) = self.manifest(tenant, run).await? else { continue };
+            // What a damaged one names is stored again.
+            let manifest = match self.manifest(tenant, run).await {
+                Ok(Some(manifest)) => manifest,
+                Ok(None) | Err(VaultError::Corrupt { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             known.extend(manifest.chunks().filter(|chunk| stored.flaw(chunk).is_none()));
         }
         Ok(known)

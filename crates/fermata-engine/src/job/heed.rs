@@ -56,11 +56,7 @@ impl Job {
         match error.disposition() {
             Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
             // A log refuses a start too far back, and the clock that it was reckoned by may have been ours.
-            Disposition::GiveUp | Disposition::OtherWay
-                if self.entity.is_log() && self.windows() != item.values.windows =>
-            {
-                Ok(())
-            }
+            Disposition::GiveUp | Disposition::OtherWay if self.is_off(&cursor, item) => Ok(()),
             Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.heeds_feed() => {
                 Ok(self.sweep(error.to_string()).await?)
             }
@@ -106,6 +102,7 @@ impl Job {
     }
 
     async fn begin_anew(&mut self, way: Way, tally: Tally, note: Note) -> Result<(), VaultError> {
+        self.limit = None;
         let tally = self.compared(way, tally.anew());
         let step = Step { way, ..self.step(Next::Page(Cursor::default()), tally, vec![note]) };
         self.append(step).await

@@ -491,3 +491,104 @@ async fn nothing_is_left_over() {
         stored.iter().map(|found| found.location.filename().unwrap().to_owned()).collect();
     assert_eq!(named, stored);
 }
+
+/// A clock that was far ahead once decides nothing afterwards.
+#[tokio::test]
+async fn a_clock_that_was_ahead_once_is_forgotten() {
+    let site = start(16).await;
+    back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 24);
+    let ahead =
+        Engine { clock: Clock::new(engine.clock.now() + SignedDuration::from_hours(400 * 24)), ..engine };
+    back_up(&site, &ahead, false).await;
+    mutate(&site, Mutation::new(Op::Update).count(3));
+    let (_, manifest) = back_up(&site, &pass(&site, 24), false).await;
+    assert_eq!(entry(&manifest, "worklogs").why.as_deref(), Some("all is read every 7 days"));
+    assert_eq!(entry(&manifest, "audit-events").added, Some(3));
+    assert!(manifest.started < Timestamp::now() + SignedDuration::from_hours(100));
+    let names: Vec<_> = site.manifests().await.into_iter().map(|manifest| manifest.run).collect();
+    assert_eq!(names.last(), Some(&manifest.run), "names sort as the runs were made");
+    let (_, next) = back_up(&site, &pass(&site, 24), false).await;
+    assert_eq!(entry(&next, "worklogs").mode, Mode::Delta);
+}
+
+/// However many snapshots of something else came between.
+#[tokio::test]
+async fn a_log_is_found_behind_many_small_snapshots() {
+    let site = start(17).await;
+    let (_, first) = back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 1);
+    for _ in 0..12 {
+        engine.backup(&site.tenant, crate::site::only(&["teams"]), &CancellationToken::new()).await.unwrap();
+    }
+    let later = pass(&site, 250 * 24);
+    let (_, last) = back_up(&site, &later, false).await;
+    let log = entry(&last, "audit-events");
+    assert_eq!((log.mode, log.base.as_ref()), (Mode::Delta, Some(&first.run)));
+    assert!(log.records >= entry(&first, "audit-events").records);
+    assert!(log.why.as_ref().is_some_and(|why| why.contains("is lost")), "{log:?}");
+}
+
+/// A permission that comes back changes no record, so no feed tells of it.
+#[tokio::test]
+async fn what_was_suspect_is_read_whole_the_next_time() {
+    let site = start(18).await;
+    back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 24);
+    mutate(&site, Mutation::new(Op::Delete).count(100));
+    let (_, suspect) = back_up(&site, &engine, false).await;
+    assert_eq!(suspect.status, Status::Suspect);
+    // Another window for periods is no reason to believe it.
+    let wish = fermata_core::plan::Wish { from: Some("2025-01-01".parse().unwrap()), ..site.wish.clone() };
+    let engine = pass(&site, 24);
+    let report = engine.backup(&site.tenant, wish, &CancellationToken::new()).await.unwrap();
+    let manifest = site.sealed(&report).await;
+    let worklogs = entry(&manifest, "worklogs");
+    assert_eq!((worklogs.mode, worklogs.why.as_deref()), (Mode::Sweep, Some("it was suspect")));
+    assert!(worklogs.suspect.is_some());
+}
+
+#[tokio::test]
+async fn a_base_that_is_gone_at_the_seal_is_no_snapshot() {
+    let site = start(19).await.only(&["worklogs", "teams"]);
+    let (_, first) = back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 24);
+    mutate(&site, Mutation::new(Op::Delete).count(2));
+    // The worklogs end; the teams do not, since the token is refused.
+    site.sim.fault(tempo_sim::Fault::status(401).path("/4/teams").times(1_000));
+    engine.backup(&site.tenant, site.wish.clone(), &CancellationToken::new()).await.unwrap_err();
+    site.sim.clear_faults();
+    let mut settings = site.vault.settings(&site.tenant).await.unwrap().unwrap();
+    settings.token.as_mut().unwrap().refused = None;
+    site.vault.save_settings(settings, Timestamp::now()).await.unwrap();
+    let chunk = entry(&first, "worklogs").views().next().unwrap().chunks[0].name.clone();
+    let key = Path::from(format!("tenants/sim-1/chunks/{chunk}"));
+    site.store.inner().delete(&key).await.unwrap();
+    let refused = engine.backup(&site.tenant, site.wish.clone(), &CancellationToken::new()).await;
+    match refused {
+        // Or the worklogs had not ended, and are read whole.
+        Ok(report) => {
+            assert_eq!(report.entities.iter().find(|e| e.entity == "worklogs").unwrap().mode, Mode::Sweep);
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("no longer whole"), "{error}");
+            let run = site.vault.unfinished_runs(&site.tenant).await.unwrap().remove(0);
+            site.vault.delete_run(&site.tenant, &run).await.unwrap();
+            let (_, manifest) = back_up(&site, &engine, false).await;
+            site.whole(&manifest).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_passed_over() {
+    let site = start(20).await;
+    let (_, first) = back_up(&site, &site.engine, false).await;
+    back_up(&site, &pass(&site, 24), false).await;
+    let damaged = site.latest().await.run;
+    let key = Path::from(format!("tenants/sim-1/snapshots/{damaged}.json"));
+    site.store.inner().put(&key, "{\"schema\":1".into()).await.unwrap();
+    let (_, next) = back_up(&site, &pass(&site, 24), false).await;
+    assert_eq!(entry(&next, "worklogs").base.as_ref(), Some(&first.run));
+    site.whole(&next).await.unwrap();
+}

@@ -73,7 +73,10 @@ impl Room {
     async fn delta(&self, base: &Entry, before: &Records, after: &Records) -> Entry {
         let mut entry = base.clone();
         let gone: Vec<u64> = before.keys().filter(|id| !after.contains_key(id)).copied().collect();
-        let told: Vec<_> = gone.iter().map(|id| format!(r#"{{"entityId":"{id}"}}"#)).collect();
+        let told: Vec<_> = gone
+            .iter()
+            .map(|id| format!(r#"{{"action":"Deleted","entityType":"worklog","entityId":"{id}"}}"#))
+            .collect();
         let lines: Vec<_> = after
             .iter()
             .filter(|(id, line)| before.get(id) != Some(line))
