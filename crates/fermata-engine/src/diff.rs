@@ -6,7 +6,7 @@
 //! What an entity that is not complete lacks says nothing, so such a one is not compared. Records that nothing
 //! identifies are known by their content: they come and go and never change.
 //!
-//! Memory: 16 bytes for each record of an entity in either snapshot, and [`HELD_BYTES_MAX`] of records.
+//! Memory: 16 bytes for each record of an entity in either snapshot, and 64 MiB of records.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
