@@ -99,7 +99,7 @@ pub enum Way {
     Fallback,
     /// What changed.
     Delta,
-    /// All of it, after what was deleted, to see whether Tempo had told of all that changed.
+    /// All of it, and before and after it what was deleted, to see whether Tempo had told of all that changed.
     Checked,
 }
 
@@ -255,20 +255,27 @@ pub fn entity(name: &str) -> Option<&'static Entity> {
 impl Entity {
     /// The requests to make, in their order.
     pub fn reads(&'static self, way: Way) -> impl Iterator<Item = &'static Read> {
-        let first = match (&self.delta, way) {
-            (Some(Delta::Feed(deletions)), Way::Delta | Way::Checked) => Some(deletions),
-            _ => None,
+        let (first, last) = match (&self.delta, way) {
+            (Some(Delta::Feed(deletions)), Way::Delta) => (Some(deletions), None),
+            // What is deleted while all is read must not pass for something that Tempo did not tell.
+            (Some(Delta::Feed(deletions)), Way::Checked) => (Some(deletions), Some(deletions)),
+            _ => (None, None),
         };
         let rest = match self.fallback {
             Some(second) if way == Way::Fallback => second.reads,
             _ => self.reads,
         };
-        first.into_iter().chain(rest)
+        first.into_iter().chain(rest).chain(last)
     }
 
     /// Whether a request tells what was deleted, and not what there is.
     pub fn tells_deletions(&self, way: Way, read: usize) -> bool {
-        read == 0 && matches!(self.delta, Some(Delta::Feed(_))) && matches!(way, Way::Delta | Way::Checked)
+        let told = match way {
+            Way::Delta => read == 0,
+            Way::Checked => read == 0 || read == self.reads.len() + 1,
+            Way::Sweep | Way::Fallback => false,
+        };
+        told && matches!(self.delta, Some(Delta::Feed(_)))
     }
 
     /// Whether what was read once is kept, since Tempo forgets it.

@@ -24,6 +24,9 @@ impl Job {
     pub async fn exhaust(&mut self, attempts: u32, error: &TempoError) -> Result<(), VaultError> {
         let why = format!("{EXHAUSTED}{attempts} attempts: {error}");
         // Counted in the log: the next attempt may be another process's.
+        if self.is_afterword(&self.log.state().cursor) {
+            return self.end_here().await;
+        }
         if self.heeds_feed() {
             return self.sweep(format!("what changed could not be had ({why})")).await;
         }
@@ -57,6 +60,9 @@ impl Job {
             Disposition::Token | Disposition::Wait(_) | Disposition::Retry => Err(error.into()),
             // A log refuses a start too far back, and the clock that it was reckoned by may have been ours.
             Disposition::GiveUp | Disposition::OtherWay if self.is_off(&cursor, item) => Ok(()),
+            Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.is_afterword(&cursor) => {
+                Ok(self.end_here().await?)
+            }
             Disposition::Gap | Disposition::OtherWay | Disposition::GiveUp if self.heeds_feed() => {
                 Ok(self.sweep(error.to_string()).await?)
             }
@@ -86,6 +92,18 @@ impl Job {
     async fn read_other_way(&mut self, tally: Tally, error: &TempoError) -> Result<(), VaultError> {
         let note = Note::Odd(format!("read in another way, since {error}"));
         self.begin_anew(Way::Fallback, tally, note).await
+    }
+
+    /// Whether all was read and only what was deleted meanwhile is being asked.
+    fn is_afterword(&self, cursor: &Cursor) -> bool {
+        self.way() == Way::Checked && cursor.read > 0 && self.entity.tells_deletions(self.way(), cursor.read)
+    }
+
+    /// Ends with what was read.
+    async fn end_here(&mut self) -> Result<(), VaultError> {
+        let tally = self.tally();
+        let outcome = self.outcome(&tally, self.log.state(), &[]);
+        self.end(tally, Vec::new(), outcome).await
     }
 
     /// Whether what was deleted or changed is being asked, of an entity that can be read whole as well.

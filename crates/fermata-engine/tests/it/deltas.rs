@@ -529,6 +529,21 @@ async fn a_log_is_found_behind_many_small_snapshots() {
     assert!(log.why.as_ref().is_some_and(|why| why.contains("is lost")), "{log:?}");
 }
 
+/// What is deleted while all is read is told of afterwards, and is no drift.
+#[tokio::test]
+async fn what_goes_while_all_is_read_is_no_drift() {
+    let site = start(21).await.only(&["worklogs"]);
+    back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 24);
+    site.sim.set_quirks(Quirks { limit_max: Some(60), ..site.sim.quirks() });
+    site.sim.schedule(tempo_sim::Schedule::worklogs(1, 21, 0.0, 0.0, 5.0)).unwrap();
+    let (_, manifest) = back_up(&site, &engine, true).await;
+    site.sim.clear_schedules();
+    let worklogs = entry(&manifest, "worklogs");
+    assert!(worklogs.deleted > Some(0), "{worklogs:?}");
+    assert_eq!((worklogs.mode, worklogs.drift), (Mode::Sweep, Some(0)));
+}
+
 /// A permission that comes back changes no record, so no feed tells of it.
 #[tokio::test]
 async fn what_was_suspect_is_read_whole_the_next_time() {
