@@ -53,7 +53,11 @@ impl Vault {
                 gone = Some(seq);
                 continue;
             };
+            // A later release is named as such, whatever it does about hashes.
             let settings: Settings = store::parse(&key, &bytes)?;
+            if !store::is_hashed(&bytes) {
+                return Err(VaultError::corrupt(&key, "it does not hash to what it says"));
+            }
             if settings.tenant != *tenant || settings.seq != seq {
                 return Err(VaultError::corrupt(&key, "it holds the settings of another name"));
             }
@@ -69,7 +73,7 @@ impl Vault {
         let seq = settings.seq + 1;
         let settings = Settings { schema: FORMAT, seq, nonce: nonce(), saved: now, ..settings };
         let key = layout::settings(&settings.tenant, seq);
-        match self.door().put_once(&key, store::document(&settings)).await? {
+        match self.door().put_once(&key, store::hashed(&settings)).await? {
             Once::Theirs(_) => return Err(VaultError::Taken { key: key.to_string() }),
             Once::Mine => {}
         }

@@ -11,10 +11,13 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt,
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{self, Disposition, VaultError};
+use crate::seal;
 
 /// Attempts of a conditional put. The store's client has retried each already, so this is for the
 /// answers it may not retry: a lost one, and a conflict with a write that then came to nothing.
 const PUT_ONCE_TRIES: u32 = 4;
+/// Hexadecimal digits of a hash.
+const HASH_CHARS: usize = 64;
 /// Wait before the third attempt and, times two, the fourth; the second follows at once.
 const PUT_ONCE_WAIT: Duration = Duration::from_millis(20);
 
@@ -170,6 +173,28 @@ pub(crate) fn document(value: &impl Serialize) -> Bytes {
         serde_json::to_vec_pretty(value).expect("documents have only text keys and finite numbers");
     bytes.push(b'\n');
     bytes.into()
+}
+
+/// What stands around the hash of a [hashed] document.
+const HASH_LINE: (&[u8], &[u8]) = (b"  \"sha256\": \"", b"\",\n");
+/// The first line of every document.
+const BEGIN: &[u8] = b"{\n";
+
+/// A document that anybody may write, so that nobody signs it: its second line holds the hash of its bytes without that
+/// line, and a bit that flips shows.
+pub(crate) fn hashed(value: &impl Serialize) -> Bytes {
+    let document = document(value);
+    let rest = document.strip_prefix(BEGIN).expect("a document begins so");
+    let hash = seal::hex(&seal::sha256(&document));
+    [BEGIN, HASH_LINE.0, hash.as_bytes(), HASH_LINE.1, rest].concat().into()
+}
+
+/// Whether a document is as it was [hashed].
+pub(crate) fn is_hashed(bytes: &[u8]) -> bool {
+    let rest = bytes.strip_prefix(BEGIN).and_then(|rest| rest.strip_prefix(HASH_LINE.0));
+    let Some((hash, rest)) = rest.and_then(|rest| rest.split_at_checked(HASH_CHARS)) else { return false };
+    let Some(rest) = rest.strip_prefix(HASH_LINE.1) else { return false };
+    seal::hex(&seal::sha256(&[BEGIN, rest].concat())).as_bytes() == hash
 }
 
 /// A document from its bytes; its format is looked at first, so that a later one is named as such.

@@ -5,7 +5,7 @@
 //! signature is checked too, that of the card, and that the snapshot before is the one that it followed. All flaws are found,
 //! not the first; each says what can still be had.
 //!
-//! What belongs to no snapshot is not looked at: settings, and the plan and the checkpoints of an unfinished run.
+//! What belongs to no snapshot is not looked at: the plan and the checkpoints of an unfinished run.
 
 mod content;
 mod salvage;

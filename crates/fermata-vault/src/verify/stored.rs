@@ -13,8 +13,8 @@ use crate::vault::Vault;
 impl Vault {
     /// Checks a snapshot as it is stored; nothing if there is none of this name.
     ///
-    /// Beside what [`verify`](Self::verify) checks: the signatures of the manifest and of the card, and that the snapshot
-    /// before is the one that this one followed.
+    /// Beside what [`verify`](Self::verify) checks: the signatures of the manifest and of the card, that the snapshot
+    /// before is the one that this one followed, and that the tenant's settings are as they were written.
     pub async fn verify_snapshot(
         &self,
         tenant: &Tenant,
@@ -57,6 +57,7 @@ impl Vault {
             self.follows(manifest, &mut problems, &mut report.notes).await?;
         }
         problems.extend(self.key_problems().await?);
+        problems.extend(self.settings_problem(tenant).await?);
         report.problems.splice(0..0, problems);
         report.ok = report.problems.is_empty();
         self.advise(tenant, run, manifest.as_ref(), &mut report).await?;
@@ -85,6 +86,20 @@ impl Vault {
             }),
         }
         Ok(())
+    }
+
+    /// What is wrong with the tenant's settings. They belong to no snapshot, but without them there is no next one.
+    async fn settings_problem(&self, tenant: &Tenant) -> Result<Option<Problem>, VaultError> {
+        match self.settings(tenant).await {
+            Err(VaultError::Corrupt { key, why }) => Ok(Some(Problem {
+                object: key,
+                entity: None,
+                what: Flaw::Document(why),
+                salvage: "every record; delete it, and add the tenant and its token again".to_owned(),
+            })),
+            Err(error @ VaultError::Newer { .. }) => Err(error),
+            found => found.map(|_| None),
+        }
     }
 
     /// What is wrong with the card and the keys that came after.

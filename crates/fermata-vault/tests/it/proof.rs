@@ -99,8 +99,7 @@ async fn a_flipped_bit_in_any_object_of_a_snapshot_is_found() {
         replace(&room, &key, good).await;
     }
     assert!(tried > 500, "{tried} bits");
-    let expect = ["tenants/acme/settings/000001.json".to_owned()];
-    assert_eq!(not_covered, expect.into(), "settings belong to no snapshot");
+    assert_eq!(not_covered, [].into());
     assert!(verify(&room.vault, LAST, Depth::Data).await.unwrap().ok);
 }
 

@@ -154,17 +154,17 @@ async fn what_a_crash_left_of_a_sealed_run_does_not_come_back_as_unfinished() {
 #[tokio::test]
 async fn superseded_settings_go_but_for_the_last() {
     let room = Room::in_memory().await;
-    let saved =
-        room.vault.save_settings(Settings::new(acme(), crate::job::now()), crate::job::now()).await.unwrap();
     let folder = Path::from("tenants/acme/settings");
+    let name = |seq: u32| folder.clone().join(format!("{seq:06}.json"));
+    let mut settings = Settings::new(acme(), crate::job::now());
+    let mut older = Vec::new();
+    for seq in 1..=5 {
+        settings = room.vault.save_settings(settings, crate::job::now()).await.unwrap();
+        older.push((name(seq), room.store.inner().get(&name(seq)).await.unwrap().bytes().await.unwrap()));
+    }
     // As writers leave them that were killed between storing and deleting.
-    for seq in 2..=5 {
-        let document = serde_json::to_vec(&Settings { seq, ..saved.clone() }).unwrap();
-        room.store
-            .inner()
-            .put(&folder.clone().join(format!("{seq:06}.json")), document.into())
-            .await
-            .unwrap();
+    for (key, document) in older {
+        room.store.inner().put(&key, document.into()).await.unwrap();
     }
     assert_eq!(prune(&room.vault, true).await.unwrap().settings, 3);
     let found: Vec<_> = room.store.inner().list(Some(&folder)).try_collect().await.unwrap();
