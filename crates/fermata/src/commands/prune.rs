@@ -162,8 +162,13 @@ fn text(line: &Line, done: bool) -> String {
     if !line.snapshots.is_empty() {
         lines.push(format!("{}\n", table(["SNAPSHOT", "", "WHY"], rows)));
     }
+    let go = match (done, doomed) {
+        (true, _) => "gone",
+        (false, 1) => "goes",
+        (false, _) => "go",
+    };
     lines.push(format!(
-        "{tenant}, keeping {}: {} of {} {goes}, {} with {}",
+        "{tenant}, keeping {}: {} of {} {go}, {} with {}",
         line.keep.as_deref().unwrap_or_default(),
         several(doomed, "snapshot", "snapshots"),
         line.snapshots.len(),
