@@ -28,6 +28,9 @@ use crate::clock::Clock;
 use crate::digest::{self, Against, Digest, Piece};
 use crate::items::{Found, Item};
 
+/// Requests for the first page of a log in which Tempo's clock may still correct where it begins.
+const CLOCK_REQUESTS_MAX: u64 = 3;
+
 /// The work on one entity of a run.
 pub struct Job {
     /// Which entity.
@@ -131,7 +134,9 @@ impl Job {
 
     /// Whether a log was asked for from another moment on than it is by the clock of the answer.
     pub(super) fn is_off(&self, cursor: &Cursor, item: &Item) -> bool {
-        self.entity.is_log() && cursor.place == Place::Start && self.windows() != item.values.windows
+        // A Tempo whose own clocks disagree must not be asked for ever.
+        let again = self.spent.requests <= CLOCK_REQUESTS_MAX;
+        self.entity.is_log() && cursor.place == Place::Start && again && self.windows() != item.values.windows
     }
 
     /// The windows of a request that is made now.

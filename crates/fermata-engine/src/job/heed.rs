@@ -23,13 +23,13 @@ impl Job {
     /// Gives up what it was asking for, after so many attempts: one key of many, or all.
     pub async fn exhaust(&mut self, attempts: u32, error: &TempoError) -> Result<(), VaultError> {
         let why = format!("{EXHAUSTED}{attempts} attempts: {error}");
-        // Counted in the log: the next attempt may be another process's.
         if self.is_afterword(&self.log.state().cursor) {
             return self.end_here().await;
         }
         if self.heeds_feed() {
             return self.sweep(format!("what changed could not be had ({why})")).await;
         }
+        // Counted in the log: the next attempt may be another process's.
         let exhausted = |note: &&Note| matches!(note, Note::Refused(why) if why.starts_with(EXHAUSTED));
         let before = self.log.state().notes.iter().filter(exhausted).count();
         match self.locate(self.log.state().cursor.clone()) {
