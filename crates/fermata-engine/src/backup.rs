@@ -32,8 +32,8 @@ use crate::site::{Bases, Site};
 const RESUME_HOURS_MAX: i64 = 7 * 24;
 /// Snapshots that are looked at for one that an entity may build on: more than a week of nightly ones.
 const BASES_MAX: usize = 10;
-/// Snapshots that are looked at for one that has a log.
-const LOG_BASES_MAX: usize = 500;
+/// Snapshots that are looked at for one that has a log: a token that may not read it costs as many reads each night.
+const LOG_BASES_MAX: usize = 100;
 
 /// What backs tenants up.
 #[derive(Clone, Debug)]
