@@ -70,6 +70,8 @@ impl Job {
                 self.limit = Some(self.rows(self.read(&cursor)) / 2);
                 Ok(())
             }
+            Disposition::Smaller if self.is_afterword(&cursor) => Ok(self.end_here().await?),
+            Disposition::Smaller if self.heeds_feed() => Ok(self.sweep(error.to_string()).await?),
             Disposition::Gap if fresh && other_way => Ok(self.read_other_way(tally, &error).await?),
             Disposition::OtherWay if other_way => Ok(self.read_other_way(tally, &error).await?),
             Disposition::Gap => Ok(self.pass_over(&cursor, item, tally, Self::refusal(&error, item)).await?),
