@@ -567,32 +567,57 @@ async fn what_was_suspect_is_read_whole_the_next_time() {
 async fn a_base_that_is_gone_at_the_seal_is_no_snapshot() {
     let site = start(19).await.only(&["worklogs", "teams"]);
     let (_, first) = back_up(&site, &site.engine, false).await;
-    let engine = pass(&site, 24);
     mutate(&site, Mutation::new(Op::Delete).count(2));
-    // The worklogs end; the teams do not, since the token is refused.
-    site.sim.fault(tempo_sim::Fault::status(401).path("/4/teams").times(1_000));
-    engine.backup(&site.tenant, site.wish.clone(), &CancellationToken::new()).await.unwrap_err();
-    site.sim.clear_faults();
-    let mut settings = site.vault.settings(&site.tenant).await.unwrap().unwrap();
-    settings.token.as_mut().unwrap().refused = None;
-    site.vault.save_settings(settings, Timestamp::now()).await.unwrap();
+    let plan = crate::slices::begin(&site).await;
+    crate::slices::finish_all(&site, &plan, &[]).await;
     let chunk = entry(&first, "worklogs").views().next().unwrap().chunks[0].name.clone();
     let key = Path::from(format!("tenants/sim-1/chunks/{chunk}"));
     site.store.inner().delete(&key).await.unwrap();
-    let refused = engine.backup(&site.tenant, site.wish.clone(), &CancellationToken::new()).await;
-    match refused {
-        // Or the worklogs had not ended, and are read whole.
-        Ok(report) => {
-            assert_eq!(report.entities.iter().find(|e| e.entity == "worklogs").unwrap().mode, Mode::Sweep);
-        }
-        Err(error) => {
-            assert!(error.to_string().contains("no longer whole"), "{error}");
-            let run = site.vault.unfinished_runs(&site.tenant).await.unwrap().remove(0);
-            site.vault.delete_run(&site.tenant, &run).await.unwrap();
-            let (_, manifest) = back_up(&site, &engine, false).await;
-            site.whole(&manifest).await.unwrap();
-        }
-    }
+    let refused = site.engine.seal_run(&plan, &BTreeMap::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("no longer whole"), "{refused}");
+    assert_eq!(site.manifests().await.len(), 1);
+    // What it says to do mends it.
+    site.vault.delete_run(&site.tenant, &plan.run).await.unwrap();
+    let (_, manifest) = back_up(&site, &site.engine, false).await;
+    assert_eq!(entry(&manifest, "worklogs").mode, Mode::Sweep);
+    let then = [("worklogs", truth(&site, "worklogs"))].into();
+    compare(&site, &manifest, &then).await.unwrap();
+}
+
+/// Also where a token may read only a part of it, so that it is never complete.
+#[tokio::test]
+async fn a_log_of_which_only_a_part_may_be_read_is_kept_too() {
+    let site = start(22).await;
+    site.sim.restrict_token(TokenSpec { view_only: true, ..TokenSpec::full(1) });
+    mutate(&site, Mutation::new(Op::Delete).count(5));
+    let (_, first) = back_up(&site, &site.engine, false).await;
+    let before = entry(&first, "audit-events");
+    assert!(before.status == EntryStatus::Failed && before.records >= 5, "{before:?}");
+    let engine = pass(&site, 250 * 24);
+    mutate(&site, Mutation::new(Op::Delete).count(3));
+    let (_, last) = back_up(&site, &engine, false).await;
+    assert_eq!(entry(&last, "audit-events").records, before.records + 3);
+    site.whole(&last).await.unwrap();
+}
+
+/// A delta may have emptied an entity, whose layers are there all the same when it may no longer be read.
+#[tokio::test]
+async fn what_was_emptied_and_is_then_refused_is_sealed() {
+    let site = start(23).await.only(&["jira-worklog-ids"]);
+    back_up(&site, &site.engine, false).await;
+    let engine = pass(&site, 24);
+    mutate(&site, Mutation::new(Op::Delete).count(300));
+    let (_, empty) = back_up(&site, &engine, false).await;
+    let ids = entry(&empty, "jira-worklog-ids");
+    assert_eq!((ids.records, ids.layers.is_empty()), (0, false));
+    let mut settings = site.vault.settings(&site.tenant).await.unwrap().unwrap();
+    settings.accepted = Some(empty.run.clone());
+    site.vault.save_settings(settings, Timestamp::now()).await.unwrap();
+    let denied = TokenSpec { deny: [tempo_sim::Family::Worklogs].into(), ..TokenSpec::full(1) };
+    site.sim.restrict_token(denied);
+    let (_, refused) = back_up(&site, &pass(&site, 24), false).await;
+    assert_eq!(refused.status, Status::Partial);
+    site.whole(&refused).await.unwrap();
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn small_site() -> Site {
 }
 
 /// Plans a run as whoever has no private key.
-async fn begin(site: &Site) -> Plan {
+pub(crate) async fn begin(site: &Site) -> Plan {
     let vault = Vault::open(site.store.inner().clone(), []).await.unwrap();
     let begun = engine(&vault).begin(&site.tenant, site.wish.clone()).await.unwrap();
     begun.plan
@@ -84,7 +84,7 @@ fn in_order(plan: &Plan) -> Vec<&'static str> {
 }
 
 /// Does all jobs but these.
-async fn finish_all(site: &Site, plan: &Plan, but: &[&str]) -> BTreeMap<&'static str, u64> {
+pub(crate) async fn finish_all(site: &Site, plan: &Plan, but: &[&str]) -> BTreeMap<&'static str, u64> {
     let mut slices = BTreeMap::new();
     for entity in in_order(plan).into_iter().filter(|entity| !but.contains(entity)) {
         slices.insert(entity, finish(site, &plan.run, entity).await);
