@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fermata_core::catalogue::{Delta, ENTITIES};
 use fermata_core::manifest::{Manifest, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -106,6 +107,10 @@ impl Default for Meters {
             budget: OnceLock::new(),
             pace: Family::default(),
         };
+        // At 0 from the start, so that the first drift is an increase.
+        for entity in ENTITIES.iter().filter(|entity| matches!(entity.delta, Some(Delta::Feed(_)))) {
+            meters.drift.get_or_create(&Drifted { entity: entity.name.to_owned() });
+        }
         let registry = &mut meters.registry;
         registry.register("turns", "Turns of jobs by how they ended, in this process", meters.turns.clone());
         registry.register_with_unit(
