@@ -109,7 +109,7 @@ impl Default for Meters {
         };
         // At 0 from the start, so that the first drift is an increase.
         for entity in ENTITIES.iter().filter(|entity| matches!(entity.delta, Some(Delta::Feed(_)))) {
-            meters.drift.get_or_create(&Drifted { entity: entity.name.to_owned() });
+            meters.drift.get_or_create(&Drifted { entity: entity.name.to_owned() }).inc_by(0);
         }
         let registry = &mut meters.registry;
         registry.register("turns", "Turns of jobs by how they ended, in this process", meters.turns.clone());
