@@ -90,6 +90,9 @@ pub struct Token {
     pub fingerprint: String,
     /// When it was stored.
     pub stored: Timestamp,
+    /// Who stored it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_by: Option<String>,
     /// When Tempo will stop taking it, where the operator said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Date>,

@@ -104,6 +104,7 @@ impl Vault {
             sealed: BASE64_STANDARD.encode(seal::seal([self.worker_recipient()], plain.as_bytes())),
             fingerprint,
             stored: now,
+            stored_by: None,
             expires,
             refused: None,
         }

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Enqueue tenants when they are due, and keep the queue whole, until told to stop
     Scheduler(Scheduler),
+    /// Serve the page where tokens are stored and failed jobs are retried, until told to stop
+    Dashboard(Dashboard),
     /// Put back into the queue what unfinished runs lack there
     Reconcile,
     /// Jobs in the queue: what they are at, and what an operator does about it
@@ -123,7 +125,7 @@ impl Command {
     /// What the log holds when nobody says otherwise: what runs for weeks tells what it does.
     pub(crate) fn log_level(&self) -> LevelFilter {
         match self {
-            Self::Worker(_) | Self::Scheduler(_) => LevelFilter::INFO,
+            Self::Worker(_) | Self::Scheduler(_) | Self::Dashboard(_) => LevelFilter::INFO,
             _ => LevelFilter::ERROR,
         }
     }
@@ -311,6 +313,19 @@ pub(crate) struct Scheduler {
     /// Seconds between two looks at all tenants and their unfinished runs
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) sweep: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dashboard {
+    /// Where the page is served
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
+    pub(crate) listen: SocketAddr,
+    /// Key file with which records may be looked at and downloaded; without it the page shows counts alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data_key: Option<PathBuf>,
+    /// Seconds between two looks at all tenants in the store; what changes in between is seen by the queue or by the page itself
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) refresh: u64,
 }
 
 #[derive(Debug, Subcommand)]

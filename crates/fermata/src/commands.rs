@@ -7,7 +7,7 @@ mod diff;
 mod doctor;
 mod enqueue;
 mod export;
-mod fleet;
+pub(crate) mod fleet;
 mod init;
 mod jobs;
 mod key;
@@ -36,7 +36,7 @@ use crate::exit::Usage;
 use crate::out::Out;
 
 /// A token is warned of this many days before it expires.
-const EXPIRY_DAYS: i32 = 14;
+pub(crate) const EXPIRY_DAYS: i32 = 14;
 
 /// Carries a command out; returns its exit code.
 pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::Result<u8> {
@@ -49,6 +49,7 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
         Command::Enqueue(enqueue) => enqueue::run(enqueue, &config, *out, now).await,
         Command::Worker(worker) => worker::run(worker, &config, *out).await,
         Command::Scheduler(scheduler) => worker::schedule(scheduler, &config, *out).await,
+        Command::Dashboard(dashboard) => crate::dashboard::run(dashboard, &config, *out).await,
         Command::Reconcile => enqueue::reconcile(&config, *out).await,
         Command::Jobs(command) => jobs::run(command, &config, *out, now).await,
         Command::Queue(command) => queue::run(command, &config, *out, now).await,
@@ -64,7 +65,7 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
 }
 
 /// Opens the vault with the key at hand.
-async fn open(config: &Config) -> anyhow::Result<Vault> {
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Vault> {
     open_with(config, Identity::read(&config.key_file)?).await
 }
 
@@ -81,7 +82,7 @@ async fn open_to_read(config: &Config) -> anyhow::Result<Vault> {
 }
 
 /// Opens the vault for what needs no key; with it where there is one.
-async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
+pub(crate) async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
     match Identity::read(&config.key_file) {
         Ok(identities) => open_with(config, identities).await,
         Err(KeyError::Missing { .. }) => open_with(config, Vec::new()).await,
@@ -89,7 +90,7 @@ async fn open_without_key(config: &Config) -> anyhow::Result<Vault> {
     }
 }
 
-async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result<Vault> {
+pub(crate) async fn open_with(config: &Config, identities: Vec<Identity>) -> anyhow::Result<Vault> {
     let opened =
         async { Vault::open(fermata_vault::open(&config.store, &config.clouds)?, identities).await }.await;
     opened.map_err(|error| match error {
@@ -104,12 +105,12 @@ fn no_entity(name: &str, tenant: &Tenant) -> String {
 }
 
 /// How Tempo is asked while a person waits for the answer: one retry, soon.
-fn impatient() -> Options {
+pub(crate) fn impatient() -> Options {
     Options { retry_pauses: vec![Duration::from_secs(1)], ..Options::default() }
 }
 
 /// The settings of a tenant that is there.
-async fn settings(vault: &Vault, tenant: &Tenant) -> anyhow::Result<Settings> {
+pub(crate) async fn settings(vault: &Vault, tenant: &Tenant) -> anyhow::Result<Settings> {
     let settings = vault.settings(tenant).await?.filter(|settings| !settings.removed);
     settings.ok_or_else(|| {
         Usage(format!("there is no tenant {tenant}; `fermata tenant list` shows them all")).into()
@@ -117,10 +118,10 @@ async fn settings(vault: &Vault, tenant: &Tenant) -> anyhow::Result<Settings> {
 }
 
 /// Tenants whose settings cannot be read, and why.
-type Unreadable = Vec<(Tenant, anyhow::Error)>;
+pub(crate) type Unreadable = Vec<(Tenant, anyhow::Error)>;
 
 /// The settings of the tenants that were added and not removed; one that is damaged hides no other.
-async fn all_settings(vault: &Vault) -> anyhow::Result<(Vec<Settings>, Unreadable)> {
+pub(crate) async fn all_settings(vault: &Vault) -> anyhow::Result<(Vec<Settings>, Unreadable)> {
     let (mut all, mut unreadable) = (Vec::new(), Vec::new());
     for tenant in vault.tenants().await? {
         match vault.settings(&tenant).await {
@@ -132,7 +133,7 @@ async fn all_settings(vault: &Vault) -> anyhow::Result<(Vec<Settings>, Unreadabl
 }
 
 /// Cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
-fn stop_signal() -> CancellationToken {
+pub(crate) fn stop_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let told = stop.clone();
     tokio::spawn(async move {

@@ -52,6 +52,8 @@ pub(crate) struct Config {
     redis: Option<String>,
     /// Who gives the command: user and machine, for the audit list.
     pub(crate) who: String,
+    /// The flags that name these, for a process that works in the same place.
+    arguments: Vec<String>,
     /// How the log is written.
     pub(crate) log_format: LogFormat,
     /// What the log holds.
@@ -91,6 +93,11 @@ impl Config {
     /// The queue of the fleet, where there is a fleet.
     pub(crate) fn redis_if_any(&self) -> Option<&str> {
         self.redis.as_deref()
+    }
+
+    /// The flags that lead another process to the same store.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        self.arguments.clone()
     }
 
     fn from(
@@ -146,10 +153,18 @@ impl Config {
             recipients,
             redis,
             who,
+            arguments: arguments(global),
             log_format: global.log,
             log_level,
         })
     }
+}
+
+/// What was said by flags; the environment is handed on by itself.
+fn arguments(global: &Global) -> Vec<String> {
+    let config = global.config.as_ref().map(|file| file.display().to_string());
+    let named = [("--config", config), ("--store", global.store.clone()), ("--redis", global.redis.clone())];
+    named.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
 }
 
 /// Who gives the command, as far as can be told: a process that nobody logged in for has a number at least.

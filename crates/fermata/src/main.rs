@@ -3,6 +3,8 @@
 mod cli;
 mod commands;
 mod config;
+mod dashboard;
+mod desk;
 mod exit;
 mod lock;
 mod logging;

@@ -1,63 +1,20 @@
 //! `fermata tenant`: the Jira sites that are backed up.
 
-use std::ops::RangeInclusive;
-
-use fermata_core::names::{RunId, Tenant};
-use fermata_core::retention::Policy;
-use fermata_core::schedule::{Schedule, ScheduleError, time_zone};
-use fermata_core::settings::{
-    SHRINK_PERCENT, SHRINK_PERCENT_RANGE, SWEEP_DAYS, SWEEP_DAYS_RANGE, Settings, WEIGHTS,
-};
+use fermata_core::names::Tenant;
+use fermata_core::settings::Settings;
 use fermata_fleet::Producer;
 use fermata_fleet::queue::HeldFor;
 use fermata_vault::Vault;
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde::Serialize;
 
 use super::fleet;
 use crate::cli::{TenantCommand, TenantSettings};
 use crate::config::Config;
+use crate::desk::tenants::{self, Change, TokenView, View, schedule_in_words};
 use crate::exit::{self, Usage};
 use crate::lock;
 use crate::out::{Out, several, table};
-
-/// More than any site of Tempo's allows; above it a typing error is likelier.
-const RATE_MAX: f64 = 1_000.0;
-/// Enough to see how a schedule goes on.
-const DUE_TIMES: usize = 5;
-/// What takes a setting back.
-const NONE: &str = "none";
-
-/// A tenant as documents show it; of the token only what is not secret.
-#[derive(Debug, Serialize)]
-pub(crate) struct View {
-    tenant: Tenant,
-    name: Option<String>,
-    base_url: String,
-    rate: f64,
-    schedule: Option<String>,
-    time_zone: Option<String>,
-    schedule_in_words: Option<String>,
-    due_next: Vec<Timestamp>,
-    weight: u32,
-    keep: Option<String>,
-    sweep_days: u32,
-    shrink_percent: u32,
-    accepted: Option<RunId>,
-    without: Vec<String>,
-    paused: bool,
-    token: Option<TokenView>,
-    last_snapshot: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct TokenView {
-    fingerprint: String,
-    stored: Timestamp,
-    expires: Option<Date>,
-    refused: Option<Timestamp>,
-}
 
 pub(crate) async fn run(
     command: TenantCommand,
@@ -103,72 +60,6 @@ async fn add(vault: &Vault, given: TenantSettings, out: Out, now: Timestamp) -> 
     let code = save(vault, settings, out, now).await?;
     out.say(&format!("Next: fermata token set {tenant} < token.txt"));
     Ok(code)
-}
-
-/// Takes over what was given, or reports all that is wrong with it.
-fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
-    let mut wrong = Vec::new();
-    if let Some(url) = given.base_url {
-        match fermata_tempo::client::base_url(&url) {
-            Ok(parsed) if parsed.path() != "/" => {
-                wrong.push(format!("--base-url: give {url} without its path, {}", parsed.path()));
-            }
-            Ok(_) => url.trim_end_matches('/').clone_into(&mut settings.base_url),
-            Err(error) => wrong.push(format!("--base-url: {error}; plain http is for this machine alone")),
-        }
-    }
-    match given.rate {
-        Some(rate) if rate > 0.0 && rate <= RATE_MAX => settings.rate = rate,
-        Some(rate) => {
-            wrong.push(format!("--rate: {rate} is not between 0 and {RATE_MAX} requests per second"));
-        }
-        None => {}
-    }
-    // Each by itself, so that a mistake in one hides none in the other.
-    if let Some(cron) = given.schedule.as_deref().filter(|cron| *cron != NONE) {
-        wrong.extend(Schedule::parse(cron, None).err().map(|error| format!("--schedule: {error}")));
-    }
-    match given.time_zone.as_deref().map(time_zone) {
-        // As the database writes it.
-        Some(Ok(zone)) => settings.time_zone = zone.iana_name().map(str::to_owned),
-        Some(Err(error)) => wrong.push(format!("--time-zone: {error}")),
-        None => {}
-    }
-    match given.keep.as_deref().map(str::parse::<Policy>) {
-        Some(Ok(policy)) => settings.keep = Some(policy.to_string()),
-        Some(Err(error)) => wrong.push(format!("--keep: {error}")),
-        None => {}
-    }
-    let within = |flag, given: Option<i64>, range: &RangeInclusive<u32>, wrong: &mut Vec<String>| {
-        let given = given?;
-        let fits = u32::try_from(given).ok().filter(|number| range.contains(number));
-        if fits.is_none() {
-            wrong.push(format!("{flag}: {given} is not between {} and {}", range.start(), range.end()));
-        }
-        fits
-    };
-    settings.weight = within("--weight", given.weight, &WEIGHTS, &mut wrong).unwrap_or(settings.weight);
-    settings.sweep_days =
-        within("--sweep-every", given.sweep_every, &SWEEP_DAYS_RANGE, &mut wrong).or(settings.sweep_days);
-    settings.shrink_percent =
-        within("--shrink", given.shrink, &SHRINK_PERCENT_RANGE, &mut wrong).or(settings.shrink_percent);
-    for entity in given.without.iter().filter(|name| name.as_str() != NONE) {
-        if fermata_core::catalogue::entity(entity).is_none() {
-            wrong.push(format!(
-                "--without: there is no entity {entity:?}; `fermata token check` lists them all"
-            ));
-        }
-    }
-    if !wrong.is_empty() {
-        return Err(Usage(wrong.join("\n       ")));
-    }
-    settings.name = given.name.or(settings.name.take());
-    settings.schedule = given.schedule.or(settings.schedule.take()).filter(|cron| cron != NONE);
-    if given.without.iter().any(|name| name == NONE) {
-        settings.without.clear();
-    }
-    settings.without.extend(given.without.into_iter().filter(|name| name != NONE));
-    Ok(())
 }
 
 async fn save(vault: &Vault, settings: Settings, out: Out, now: Timestamp) -> anyhow::Result<u8> {
@@ -322,59 +213,37 @@ async fn show(vault: &Vault, settings: &Settings, out: Out, now: Timestamp) -> a
     Ok(exit::DONE)
 }
 
-fn schedule(settings: &Settings) -> Option<Result<Schedule, ScheduleError>> {
-    let cron = settings.schedule.as_deref()?;
-    Some(Schedule::parse(cron, settings.time_zone.as_deref()))
-}
-
-fn schedule_in_words(settings: &Settings) -> String {
-    let cron = settings.schedule.as_deref().unwrap_or_default();
-    match schedule(settings) {
-        None => "none; it is backed up by hand".to_owned(),
-        Some(Ok(schedule)) if schedule.describe().contains(cron) => schedule.describe(),
-        Some(Ok(schedule)) => format!("{} ({cron})", schedule.describe()),
-        // From before schedules were checked.
-        Some(Err(error)) => format!("never: {error}"),
-    }
-}
-
-/// A line for each, on the clock of the schedule, which may be put forward or back in between.
-fn due_next(settings: &Settings, due: &[Timestamp]) -> String {
-    let Some(Ok(schedule)) = schedule(settings) else { return "never".to_owned() };
-    let lines = due.iter().map(|due| {
-        due.to_zoned_datetime(schedule.time_zone().clone()).strftime("%a %F %H:%M %:z").to_string()
-    });
-    lines.collect::<Vec<_>>().join(&format!("\n{:15}", ""))
-}
-
 async fn view(vault: &Vault, settings: &Settings, now: Timestamp) -> anyhow::Result<View> {
     let last = vault.snapshots(&settings.tenant).await?.pop();
-    let schedule = schedule(settings).and_then(Result::ok);
-    let due = std::iter::successors(Some(now), |due| schedule.as_ref()?.next_after(*due));
-    Ok(View {
-        tenant: settings.tenant.clone(),
-        name: settings.name.clone(),
-        base_url: settings.base_url.clone(),
-        rate: settings.rate,
-        schedule: settings.schedule.clone(),
-        time_zone: settings.time_zone.clone(),
-        schedule_in_words: schedule.as_ref().map(Schedule::describe),
-        due_next: due.skip(1).take(DUE_TIMES).collect(),
-        weight: settings.weight,
-        keep: settings.keep.clone(),
-        sweep_days: settings.sweep_days.unwrap_or(SWEEP_DAYS),
-        shrink_percent: settings.shrink_percent.unwrap_or(SHRINK_PERCENT),
-        accepted: settings.accepted.clone(),
-        without: settings.without.iter().cloned().collect(),
-        paused: settings.paused,
-        token: settings.token.as_ref().map(|token| TokenView {
-            fingerprint: token.fingerprint.clone(),
-            stored: token.stored,
-            expires: token.expires,
-            refused: token.refused,
-        }),
-        last_snapshot: last.map(|run| run.to_string()),
+    Ok(tenants::view(settings, last.as_ref(), now))
+}
+
+/// The settings and flags of a command as a change.
+fn change(settings: &mut Settings, given: TenantSettings) -> Result<(), Usage> {
+    let TenantSettings {
+        tenant: _,
+        name,
+        base_url,
+        rate,
+        schedule,
+        time_zone,
+        weight,
+        keep,
+        sweep_every,
+        shrink,
+        without,
+    } = given;
+    let change =
+        Change { name, base_url, rate, schedule, time_zone, weight, keep, sweep_every, shrink, without };
+    tenants::change(settings, change).map_err(|mistakes| {
+        Usage(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n       "))
     })
+}
+
+/// A line for each.
+fn due_next(settings: &Settings, due: &[Timestamp]) -> String {
+    let lines = tenants::due_next_in_words(settings, due);
+    if lines.is_empty() { "never".to_owned() } else { lines.join(&format!("\n{:15}", "")) }
 }
 
 fn token_state(token: Option<&TokenView>) -> String {
@@ -383,23 +252,5 @@ fn token_state(token: Option<&TokenView>) -> String {
         Some(TokenView { fingerprint, refused: Some(_), .. }) => format!("{fingerprint}, refused by Tempo"),
         Some(TokenView { fingerprint, expires: Some(day), .. }) => format!("{fingerprint}, expires {day}"),
         Some(TokenView { fingerprint, .. }) => fingerprint.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_schedule_is_said_in_words() {
-        fn check(cron: Option<&str>, expect: &str) {
-            let mut settings = Settings::new("acme".parse().unwrap(), Timestamp::UNIX_EPOCH);
-            settings.schedule = cron.map(str::to_owned);
-            assert_eq!(schedule_in_words(&settings), expect);
-        }
-        check(None, "none; it is backed up by hand");
-        check(Some("@daily"), "every day at 00:00 UTC (@daily)");
-        check(Some("0 2 1 * mon"), "0 2 1 * mon UTC");
-        check(Some("0 2 * * x"), "never: day of week: \"x\" is none of 0-7 or sun-sat");
     }
 }

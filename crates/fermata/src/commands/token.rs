@@ -3,26 +3,20 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use fermata_core::names::{RunId, Tenant};
-use fermata_core::plan::{self, Wish};
-use fermata_core::settings::Settings;
+use fermata_core::names::Tenant;
 use fermata_engine::{Clock, coverage};
-use fermata_tempo::{Client, Pace};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use secrecy::SecretString;
 use serde::Serialize;
 
 use super::fleet;
 use crate::cli::TokenCommand;
 use crate::config::Config;
+use crate::desk::tokens;
 use crate::exit::{self, Usage};
 use crate::out::{Out, table};
-
-/// Longer than any token; what is longer is the wrong file.
-const TOKEN_BYTES_MAX: u64 = 4_096;
 
 pub(crate) async fn run(
     command: TokenCommand,
@@ -56,19 +50,14 @@ async fn set(
         expires: Option<Date>,
     }
     let vault = super::open_without_key(config).await?;
-    let mut settings = super::settings(&vault, tenant).await?;
-    let today = now.to_zoned_datetime(TimeZone::UTC).date();
-    if let Some(day) = expires.filter(|day| *day < today) {
-        return Err(Usage(format!("--expires: {day} is past; today is {today}")).into());
-    }
+    let settings = super::settings(&vault, tenant).await?;
+    tokens::check_expiry(expires, now).map_err(|what| Usage(format!("--expires: {what}")))?;
     let secret = read_token(file)?;
     if ask {
-        first_question(&settings, &secret).await?;
+        tokens::first_question(&tokens::client(&settings, &secret)?).await?;
     }
-    let token = vault.seal_token(tenant, &secret, now, expires);
-    let fingerprint = token.fingerprint.clone();
-    settings.token = Some(token);
-    vault.save_settings(settings, now).await?;
+    let stored = tokens::store(&vault, settings, &secret, expires, &config.who, now).await?;
+    let fingerprint = stored.token.map(|token| token.fingerprint).unwrap_or_default();
     let document =
         Document { schema: fermata_core::FORMAT, tenant, fingerprint: &fingerprint, checked: ask, expires };
     out.result(&document, || {
@@ -88,36 +77,17 @@ fn read_token(file: Option<&Path>) -> anyhow::Result<SecretString> {
     let mut bytes = Vec::new();
     match file {
         Some(path) => std::fs::File::open(path)
-            .and_then(|file| file.take(TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .and_then(|file| file.take(tokens::TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes))
             .map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))
             .map(drop)?,
         None if std::io::stdin().is_terminal() => {
             bytes = rpassword::prompt_password("Paste the token: ")?.into_bytes();
         }
-        None => std::io::stdin().take(TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes).map(drop)?,
+        None => std::io::stdin().take(tokens::TOKEN_BYTES_MAX + 1).read_to_end(&mut bytes).map(drop)?,
     }
-    // What is not UTF-8 has characters that no token has.
-    let text = String::from_utf8_lossy(&bytes);
-    let token = text.trim();
-    let fault = if token.is_empty() {
-        "it is empty"
-    } else if bytes.len() as u64 > TOKEN_BYTES_MAX {
-        "it is longer than any token"
-    } else if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "it holds white space or characters that no token has"
-    } else {
-        return Ok(token.into());
-    };
-    Err(Usage(format!("this is no token: {fault}. Give the token alone, on stdin or with --file")).into())
-}
-
-/// One small question, to see whether Tempo takes the token at all.
-async fn first_question(settings: &Settings, token: &SecretString) -> anyhow::Result<()> {
-    let client = Client::new(&settings.base_url, token, Pace::new(settings.rate), &super::impatient())?;
-    match coverage::answers(&client).await {
-        Ok(_) => Ok(()),
-        Err(error) => Err(anyhow::Error::from(error).context("the token was not stored")),
-    }
+    tokens::parse(&bytes).map_err(|fault| {
+        Usage(format!("this is no token: {fault}. Give the token alone, on stdin or with --file")).into()
+    })
 }
 
 async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> anyhow::Result<u8> {
@@ -132,9 +102,8 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     let vault = super::open(config).await?;
     let mut settings = super::settings(&vault, tenant).await?;
     let token = vault.open_token(&settings)?;
-    let client = Client::new(&settings.base_url, &token, Pace::new(settings.rate), &super::impatient())?;
-    let run = RunId::new(now, "000000")?;
-    let plan = plan::plan(&settings, Wish::default(), &[], run, now)?;
+    let client = tokens::client(&settings, &token)?;
+    let plan = tokens::everything(&settings, now)?;
     let all = plan.jobs.len();
     let mut asked = 0;
     let bar = if out.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };

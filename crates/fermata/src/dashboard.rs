@@ -1,0 +1,145 @@
+//! `fermata dashboard`: the page where tokens are stored and failed jobs are retried.
+//!
+//! Pages are made here, whole; what a person does is a form. A script in the browser only looks again when something
+//! has changed, and listens to keys. The page can seal a token and open none: its vault has no key.
+
+mod access;
+mod api;
+mod board;
+mod html;
+mod pages;
+mod problem;
+mod routes;
+mod tasks;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use fermata_fleet::Queue;
+use fermata_vault::{Identity, Vault};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::access::Access;
+use self::board::Board;
+use self::tasks::Tasks;
+use crate::cli::Dashboard;
+use crate::commands::{self, fleet};
+use crate::config::Config;
+use crate::exit;
+use crate::out::{self, Out};
+
+/// How long requests under way have to end once the page is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// All that a page is made of.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// The store, without any key.
+    pub(crate) vault: Vault,
+    /// The store with the key to records, where the operator gave it.
+    pub(crate) data: Option<Vault>,
+    /// The queue; none where one machine does it all.
+    pub(crate) queue: Option<Queue>,
+    /// The store's address, for people.
+    pub(crate) store: String,
+    pub(crate) access: Access,
+    pub(crate) board: Board,
+    pub(crate) tasks: Tasks,
+    /// Tells browsers that there is something new to see.
+    pub(crate) changes: Changes,
+    /// Ends with the page, and with it all that runs for it.
+    pub(crate) end: CancellationToken,
+}
+
+pub(crate) type Shared = Arc<App>;
+
+/// Counts what changed, so that whoever shows it knows when to look again.
+#[derive(Clone, Debug)]
+pub(crate) struct Changes(watch::Sender<u64>);
+
+impl Changes {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    /// There is something new to see.
+    pub(crate) fn tell(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+
+    /// Hears of it.
+    pub(crate) fn listen(&self) -> watch::Receiver<u64> {
+        self.0.subscribe()
+    }
+}
+
+pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::Result<u8> {
+    let vault = commands::open_with(config, Vec::new()).await?;
+    let data = match &asked.data_key {
+        Some(file) => Some(commands::open_with(config, Identity::read(file)?).await?),
+        None if vault.data_recipients().is_empty() => Some(vault.clone()),
+        None => None,
+    };
+    let stop = commands::stop_signal();
+    let queue = match config.redis_if_any().filter(|_| !vault.single_writer()) {
+        Some(_) => {
+            let queue = fleet::queue(config, &vault)?;
+            fleet::await_redis(&queue, config, &stop).await?;
+            Some(queue)
+        }
+        None => None,
+    };
+    let listener = tokio::net::TcpListener::bind(asked.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", asked.listen))?;
+    let address = listener.local_addr()?;
+    let (access, link) = Access::new(address)?;
+    let changes = Changes::new();
+    let app = Arc::new(App {
+        board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
+        tasks: Tasks::new(config, changes.clone()),
+        vault,
+        data,
+        queue,
+        store: out::plain(&config.store),
+        access,
+        changes,
+        end: CancellationToken::new(),
+    });
+    let _end = app.end.clone().drop_guard();
+    tokio::spawn(board::keep(app.clone()));
+    out.say(&format!("dashboard: http://{address}/; SIGTERM or Ctrl-C stops it"));
+    if let Some(link) = link {
+        out.say(&format!("sign in, once: {link}"));
+    }
+    serve(listener, app, &stop).await?;
+    Ok(exit::DONE)
+}
+
+async fn serve(
+    listener: tokio::net::TcpListener,
+    app: Shared,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let router = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let mut serving = std::pin::pin!(serving.into_future());
+    tokio::select! {
+        served = &mut serving => return Ok(served?),
+        () = stop.cancelled() => app.end.cancel(),
+    }
+    // A browser that holds its line does not hold us up.
+    if let Ok(served) = tokio::time::timeout(STOP_TIMEOUT, serving).await {
+        served?;
+    }
+    Ok(())
+}
+
+/// Now. Pages are about this machine's moment; what was read from Tempo is by Tempo's clock.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}

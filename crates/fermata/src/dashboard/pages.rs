@@ -1,0 +1,4 @@
+//! A module for each page.
+
+pub(crate) mod events;
+pub(crate) mod overview;

@@ -1,0 +1,35 @@
+//! `/events`: tells browsers that there is something new to see, and nothing of what it is.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::stream::{self, Stream};
+
+use crate::dashboard::Shared;
+
+/// The least time between two looks that a browser is asked for.
+const EVERY: Duration = Duration::from_secs(2);
+
+pub(crate) async fn show(State(app): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let changes = app.changes.listen();
+    let events = stream::unfold((changes, app.end.clone()), |(mut changes, end)| async move {
+        tokio::select! {
+            changed = changes.changed() => changed.ok()?,
+            () = end.cancelled() => return None,
+        }
+        let event = Event::default().event("change").data(changes.borrow_and_update().to_string());
+        // What else changes meanwhile is one event with this.
+        let quiet = async {
+            tokio::time::sleep(EVERY).await;
+            changes
+        };
+        let changes = tokio::select! {
+            changes = quiet => changes,
+            () = end.cancelled() => return None,
+        };
+        Some((Ok(event), (changes, end)))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}

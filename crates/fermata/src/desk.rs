@@ -1,0 +1,4 @@
+//! What an operator asks and does, and the documents that answer: the commands, the page and the API are three ways to it.
+
+pub(crate) mod tenants;
+pub(crate) mod tokens;
