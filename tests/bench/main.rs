@@ -6,6 +6,7 @@
 //! days; wall time says as much about who else was at work, which the first lines show.
 
 mod child;
+mod dashboard;
 mod download;
 mod fleet;
 mod least;
@@ -29,6 +30,10 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     if args.first().is_some_and(|arg| arg == download::NAME) {
         return download::run(&args[1..]);
+    }
+    if args.first().is_some_and(|arg| arg == dashboard::DATA) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(dashboard::data(&args[1..]));
     }
     if args.first().is_some_and(|arg| arg == fleet::CHILD) {
         return fleet::child(&args[1..]);
