@@ -275,6 +275,8 @@ struct Asked {
     /// Whether it is to write only where nothing is.
     create: bool,
     head: bool,
+    /// How many bytes of the object, from its first on.
+    most: Option<usize>,
     body: Bytes,
 }
 
@@ -295,7 +297,7 @@ impl Asked {
         let verb = match (&parts.method, name.is_empty()) {
             (&Method::GET, true) if query.contains_key("list-type") => Verb::List,
             (&Method::POST, true) if query.contains_key("delete") => Verb::Delete,
-            (&Method::GET | &Method::HEAD, false) if header("range").is_none() => Verb::Get,
+            (&Method::GET | &Method::HEAD, false) => Verb::Get,
             (&Method::PUT, false) => Verb::Put,
             (&Method::DELETE, false) => Verb::Delete,
             _ => return Err(Box::new(answers::error(501, "NotImplemented"))),
@@ -305,13 +307,19 @@ impl Asked {
             (Some("*"), None) | (None, Some("0")) => true,
             _ => return Err(Box::new(answers::error(501, "NotImplemented"))),
         };
+        let most = match header("range").map(|range| range.strip_prefix("bytes=0-").map(str::parse::<usize>))
+        {
+            None => None,
+            Some(Some(Ok(last))) => Some(last + 1),
+            Some(_) => return Err(Box::new(answers::error(501, "NotImplemented"))),
+        };
         if header("x-amz-checksum-sha256")
             .is_some_and(|sent| sent != BASE64_STANDARD.encode(Sha256::digest(&body)))
         {
             return Err(Box::new(answers::error(400, "BadDigest")));
         }
         let name = query.get("prefix").cloned().unwrap_or_else(|| name.to_owned());
-        Ok(Self { dialect, key, verb, name, query, create, head: parts.method == Method::HEAD, body })
+        Ok(Self { dialect, key, verb, name, query, create, head: parts.method == Method::HEAD, most, body })
     }
 
     async fn carry_out(self, shared: &Shared) -> Response {
@@ -354,8 +362,12 @@ impl Asked {
     }
 
     fn show(&self, object: &Object) -> Response {
-        let body = if self.head { Body::empty() } else { object.bytes.clone().into() };
-        answers::object(object.generation, object.bytes.len(), body)
+        let length = object.bytes.len();
+        match self.most.map(|most| most.min(length)) {
+            Some(most) => answers::beginning(object.generation, &object.bytes.slice(..most), length),
+            None if self.head => answers::object(object.generation, length, Body::empty()),
+            None => answers::object(object.generation, length, object.bytes.clone().into()),
+        }
     }
 
     /// One page of names, and of folders where there is a delimiter.

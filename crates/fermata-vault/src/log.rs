@@ -8,6 +8,7 @@
 //! asked by them: so what a job gives to others is read from one event ([`Log::ended`]).
 
 mod ended;
+mod heads;
 
 use std::collections::BTreeSet;
 use std::fmt;

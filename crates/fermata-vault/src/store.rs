@@ -53,6 +53,15 @@ impl Door {
         }
     }
 
+    /// The first bytes of an object, at most so many; nothing where there is none.
+    pub(crate) async fn find_beginning(&self, key: &Path, most: u64) -> Result<Option<Bytes>, VaultError> {
+        match self.store.get_range(key, 0..most).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(VaultError::of(key, error)),
+        }
+    }
+
     pub(crate) async fn exists(&self, key: &Path) -> Result<bool, VaultError> {
         match self.store.head(key).await {
             Ok(_) => Ok(true),

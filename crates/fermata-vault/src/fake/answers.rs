@@ -73,6 +73,14 @@ pub(super) fn object(generation: u64, length: usize, body: Body) -> Response {
     answer(200, &headers, body)
 }
 
+/// The first bytes of an object of this length.
+pub(super) fn beginning(generation: u64, bytes: &Bytes, length: usize) -> Response {
+    let mut headers = marks(generation).to_vec();
+    let range = format!("bytes 0-{}/{length}", bytes.len().saturating_sub(1));
+    headers.extend([("content-range", range), ("last-modified", WRITTEN.0.to_owned())]);
+    answer(206, &headers, bytes.clone())
+}
+
 fn marks(generation: u64) -> [(&'static str, String); 2] {
     [("etag", format!("\"{generation}\"")), ("x-goog-generation", generation.to_string())]
 }

@@ -6,6 +6,7 @@ mod conformance;
 mod ended;
 mod faults;
 mod flaws;
+mod heads;
 mod job;
 mod keys;
 mod logs;
