@@ -2,7 +2,7 @@
 //!
 //! Settings are a sequence of whole documents, each written once; the newest counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use jiff::{Timestamp, civil::Date};
@@ -99,6 +99,19 @@ pub struct Token {
     /// When Tempo refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Timestamp>,
+    /// What it was found to read when somebody last looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+/// What a token may read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// When Tempo was asked.
+    pub at: Timestamp,
+    /// What it may not read, by entity, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gaps: BTreeMap<String, String>,
 }
 
 impl Settings {

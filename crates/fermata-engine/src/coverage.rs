@@ -3,15 +3,20 @@
 use fermata_core::catalogue::{self, ENTITIES, Entity, Read};
 use fermata_core::checkpoint::Place;
 use fermata_core::plan::Plan;
+use fermata_core::settings::{Checked, Settings};
 use fermata_tempo::client::Cost;
 use fermata_tempo::request::Values;
 use fermata_tempo::{Client, Disposition, TempoError, paging, row};
+use fermata_vault::{Vault, VaultError};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::items::Found;
 use crate::job;
+
+/// Settings are changed by people: more than so many at once are none.
+const SAVE_TRIES: u32 = 5;
 
 /// What a token may do with one entity.
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +46,35 @@ pub async fn check(
         all.push(coverage);
     }
     Ok(all)
+}
+
+/// Writes down with the token what it was found to read, and that it answers; returns whether it had been refused before.
+///
+/// Nothing is written of a token that was replaced or removed meanwhile. Needs no key.
+pub async fn keep(
+    vault: &Vault,
+    used: &Settings,
+    found: &[Coverage],
+    now: Timestamp,
+) -> Result<bool, VaultError> {
+    let gaps = found.iter().filter(|coverage| coverage.readable == Some(false));
+    let gaps = gaps.map(|coverage| (coverage.entity.to_owned(), coverage.reason.clone().unwrap_or_default()));
+    let checked = Checked { at: now, gaps: gaps.collect() };
+    let mut attempt = 0;
+    loop {
+        let Some(mut settings) = vault.settings(&used.tenant).await? else { return Ok(false) };
+        let sealed = used.token.as_ref().map(|token| &token.fingerprint);
+        let token = settings.token.as_mut().filter(|token| Some(&token.fingerprint) == sealed);
+        let Some(token) = token else { return Ok(false) };
+        let was_refused = token.refused.take().is_some();
+        token.checked = Some(checked.clone());
+        attempt += 1;
+        match vault.save_settings(settings, now).await {
+            Ok(_) => return Ok(was_refused),
+            Err(VaultError::Taken { .. }) if attempt < SAVE_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// One small question, to see whether Tempo answers and takes the token; returns Tempo's clock.

@@ -107,6 +107,7 @@ impl Vault {
             stored_by: None,
             expires,
             refused: None,
+            checked: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod answers;
 mod changes;
+mod coverage;
 mod crash;
 mod deltas;
 mod hostile;

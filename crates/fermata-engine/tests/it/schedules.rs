@@ -116,7 +116,7 @@ async fn schedules(part: u64) {
     site.backup().await.unwrap();
     let expect = site.records(&site.latest().await).await;
     for seed in seeds(part * SCHEDULES..(part + 1) * SCHEDULES) {
-        check(seed, schedule(&site, &expect, seed).await);
+        check(seed, Box::pin(schedule(&site, &expect, seed)).await);
     }
 }
 

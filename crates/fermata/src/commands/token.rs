@@ -100,7 +100,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
         entities: Vec<coverage::Coverage>,
     }
     let vault = super::open(config).await?;
-    let mut settings = super::settings(&vault, tenant).await?;
+    let settings = super::settings(&vault, tenant).await?;
     let token = vault.open_token(&settings)?;
     let client = tokens::client(&settings, &token)?;
     let plan = tokens::everything(&settings, now)?;
@@ -115,9 +115,7 @@ async fn check(tenant: &Tenant, config: &Config, out: Out, now: Timestamp) -> an
     bar.finish_and_clear();
     let entities = entities?;
     // It answers again, so a mark of refusal is out of date.
-    if let Some(token) = settings.token.as_mut().filter(|token| token.refused.is_some()) {
-        token.refused = None;
-        vault.save_settings(settings.clone(), now).await?;
+    if coverage::keep(&vault, &settings, &entities, now).await? {
         fleet::look_again(config, &vault, tenant, out).await;
     }
     let ok = entities.iter().all(|coverage| coverage.readable != Some(false));
