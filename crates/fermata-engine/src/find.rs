@@ -57,7 +57,7 @@ pub async fn find<E>(
     most: u64,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<bool, FindError<E>> {
-    let mut search = Search { conditions, met: vec![false; conditions.len()], names: BTreeSet::new() };
+    let mut search = Search::new(conditions);
     let mut taken = 0;
     let walked = view::each(vault, tenant, entity, entry, |record| {
         if !search.wants(record) {
@@ -70,7 +70,10 @@ pub async fn find<E>(
         take(record).map_err(Some)
     });
     match walked.await {
-        Ok(_) => search.unknown().map_or(Ok(false), Err),
+        Ok(_) => match search.unknown() {
+            None => Ok(false),
+            Some((field, known)) => Err(FindError::UnknownField { field, known: known.join(", ") }),
+        },
         Err(ViewError::Taker(None)) => Ok(true),
         Err(ViewError::Taker(Some(error))) => Err(FindError::Taker(error)),
         Err(ViewError::Vault(error)) => Err(error.into()),
@@ -78,15 +81,19 @@ pub async fn find<E>(
 }
 
 /// Conditions, and what the records so far were found to have.
-struct Search<'a> {
+pub(crate) struct Search<'a> {
     conditions: &'a [Condition],
     /// Whether a record had the field of each.
     met: Vec<bool>,
     names: BTreeSet<String>,
 }
 
-impl Search<'_> {
-    fn wants(&mut self, record: &str) -> bool {
+impl<'a> Search<'a> {
+    pub(crate) fn new(conditions: &'a [Condition]) -> Self {
+        Self { conditions, met: vec![false; conditions.len()], names: BTreeSet::new() }
+    }
+
+    pub(crate) fn wants(&mut self, record: &str) -> bool {
         if self.conditions.is_empty() {
             return true;
         }
@@ -111,14 +118,14 @@ impl Search<'_> {
         }
     }
 
-    /// What is wrong with the conditions, now that every record was seen; nothing is where there was none.
-    fn unknown<E>(self) -> Option<FindError<E>> {
+    /// The first field of a condition that no record so far has, and those that they have; nothing is wrong where there
+    /// was no record.
+    pub(crate) fn unknown(self) -> Option<(String, Vec<String>)> {
         if self.names.is_empty() {
             return None;
         }
         let at = self.met.iter().position(|met| !met)?;
-        let known = self.names.into_iter().collect::<Vec<_>>().join(", ");
-        Some(FindError::UnknownField { field: self.conditions[at].field.clone(), known })
+        Some((self.conditions[at].field.clone(), self.names.into_iter().collect()))
     }
 }
 

@@ -11,6 +11,7 @@ pub mod fields;
 pub mod find;
 pub mod items;
 pub mod job;
+pub mod page;
 pub mod progress;
 pub mod report;
 mod run;

@@ -5,10 +5,11 @@
 //! ready meanwhile.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io::Read;
 
 use fermata_core::catalogue::{Delta, Entity};
-use fermata_core::manifest::{Chunk, Entry, Layer, LayerKind};
+use fermata_core::manifest::{Chunk, Entry, LayerKind};
 use fermata_core::names::Tenant;
 use fermata_tempo::row::{self, IdReader};
 use fermata_vault::{Vault, VaultError};
@@ -32,44 +33,68 @@ pub async fn each<E>(
     entry: &Entry,
     mut take: impl FnMut(&str) -> Result<(), E>,
 ) -> Result<u64, ViewError<E>> {
-    // For each id that a later layer speaks of, the place of its last form, or none if it is gone.
-    let mut newest: HashMap<u64, Option<u64>> = HashMap::new();
-    let ids = IdReader::new(entity);
-    let mut place = 0;
-    let later: Vec<&Layer> = entry.views().filter(|layer| layer.kind != LayerKind::Sweep).collect();
-    for layer in &later {
-        let note = |line: &str| {
-            if layer.kind == LayerKind::Deletions {
-                newest.extend(gone(&ids, entity, line).map(|id| (id, None)));
-            } else {
-                place += 1;
-                newest.extend(ids.id(line).map(|id| (id, Some(place))));
-            }
-            Ok::<_, E>(())
-        };
-        lines(vault, tenant, layer.chunks.clone(), note).await?;
-    }
+    // On the heap: what waits for it is large otherwise.
+    let later = Box::pin(Later::read(vault, tenant, entity, entry)).await?;
     let mut taken = 0;
-    let take_unreplaced = |line: &str| {
-        // Most sweeps have nothing after them, and then no id is looked for.
-        if !newest.is_empty() && ids.id(line).is_some_and(|id| newest.contains_key(&id)) {
-            return Ok(());
-        }
+    let mut take = |line: &str| {
         taken += 1;
         take(line)
     };
+    let take_unreplaced = |line: &str| if later.leaves(line) { take(line) } else { Ok(()) };
     lines(vault, tenant, chunks(entry, LayerKind::Sweep), take_unreplaced).await?;
-    place = 0;
+    let mut place = 0;
     let take_newest = |line: &str| {
         place += 1;
-        if ids.id(line).is_some_and(|id| newest.get(&id) != Some(&Some(place))) {
-            return Ok(());
-        }
-        taken += 1;
-        take(line)
+        if later.is_last(line, place) { take(line) } else { Ok(()) }
     };
     lines(vault, tenant, chunks(entry, LayerKind::Changes), take_newest).await?;
     Ok(taken)
+}
+
+/// What the layers after the sweep say of ids.
+pub(crate) struct Later<'a> {
+    ids: IdReader<'a>,
+    /// For each id that they speak of, the place of its last form among their lines, from 1, or none if it is gone.
+    newest: HashMap<u64, Option<u64>>,
+}
+
+impl<'a> Later<'a> {
+    pub(crate) async fn read(
+        vault: &Vault,
+        tenant: &Tenant,
+        entity: &'a Entity,
+        entry: &Entry,
+    ) -> Result<Self, VaultError> {
+        let (ids, mut newest) = (IdReader::new(entity), HashMap::new());
+        let mut place = 0;
+        for layer in entry.views().filter(|layer| layer.kind != LayerKind::Sweep) {
+            let note = |line: &str| {
+                if layer.kind == LayerKind::Deletions {
+                    newest.extend(gone(&ids, entity, line).map(|id| (id, None)));
+                } else {
+                    place += 1;
+                    newest.extend(ids.id(line).map(|id| (id, Some(place))));
+                }
+                Ok::<_, Infallible>(())
+            };
+            lines(vault, tenant, layer.chunks.clone(), note).await.map_err(|error| match error {
+                ViewError::Vault(error) => error,
+                ViewError::Taker(never) => match never {},
+            })?;
+        }
+        Ok(Self { ids, newest })
+    }
+
+    /// Whether a line of the sweep is in the view: none of them speaks of its id.
+    pub(crate) fn leaves(&self, line: &str) -> bool {
+        // Most sweeps have nothing after them, and then no id is looked for.
+        self.newest.is_empty() || self.ids.id(line).is_none_or(|id| !self.newest.contains_key(&id))
+    }
+
+    /// Whether a line of theirs is in the view: it is the last form of its id.
+    pub(crate) fn is_last(&self, line: &str, place: u64) -> bool {
+        self.ids.id(line).is_none_or(|id| self.newest.get(&id) == Some(&Some(place)))
+    }
 }
 
 /// The id of which a line of a deletions layer says that it is gone: an audit event's, or what identifies the record.
@@ -81,7 +106,7 @@ fn gone(ids: &IdReader<'_>, entity: &Entity, line: &str) -> Option<u64> {
 }
 
 /// The chunks of all layers of a kind, in order.
-fn chunks(entry: &Entry, kind: LayerKind) -> Vec<Chunk> {
+pub(crate) fn chunks(entry: &Entry, kind: LayerKind) -> Vec<Chunk> {
     entry.views().filter(|layer| layer.kind == kind).flat_map(|layer| layer.chunks.clone()).collect()
 }
 
@@ -105,7 +130,7 @@ async fn lines<E>(
 }
 
 /// The lines of a chunk, all at once.
-async fn read(vault: Vault, tenant: Tenant, chunk: Chunk) -> Result<String, VaultError> {
+pub(crate) async fn read(vault: Vault, tenant: Tenant, chunk: Chunk) -> Result<String, VaultError> {
     let corrupt = |why: String| VaultError::Corrupt { key: format!("chunk {}", chunk.name), why };
     let mut reader = vault.chunk_reader(&tenant, &chunk).await?;
     let capacity = usize::try_from(chunk.bytes).unwrap_or_default();

@@ -11,10 +11,12 @@ use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Sta
 use fermata_core::names::{RunId, Tenant};
 use fermata_engine::diff::{self, Comparison, Difference};
 use fermata_engine::find::{self, Condition, FindError};
+use fermata_engine::page::{self, Cursor, Page};
 use fermata_engine::view;
 use fermata_tempo::row;
 use fermata_vault::{Identity, InitOptions, Known, OpenChunk, Vault, VaultError};
 use jiff::Timestamp;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 
@@ -193,18 +195,94 @@ proptest! {
                 prop_assert!(some.is_subset(&expected(before, after)));
             }
             let vault = room.both().await;
-            let mut viewed = BTreeSet::new();
+            let mut viewed = Vec::new();
             let take = |line: &str| {
-                viewed.insert(line.to_owned());
+                viewed.push(line.to_owned());
                 Ok::<_, Infallible>(())
             };
             let worklogs = entity("worklogs").unwrap();
             let records = view::each(&vault, &tenant(), worklogs, &entries[to], take).await.unwrap();
             prop_assert_eq!(records, after.len() as u64);
-            prop_assert_eq!(viewed, lines(after).into_iter().collect::<BTreeSet<_>>());
+            for most in 1..5 {
+                prop_assert_eq!(&paged(&vault, &entries[to], most).await, &viewed);
+            }
+            viewed.sort();
+            let mut expected = lines(after);
+            expected.sort();
+            prop_assert_eq!(viewed, expected);
             Ok(())
         })?;
     }
+}
+
+/// The pages of an entry, one after the other.
+async fn paged(vault: &Vault, entry: &Entry, most: usize) -> Vec<String> {
+    let (mut records, mut from) = (Vec::new(), Cursor::default());
+    loop {
+        let Page { records: more, next, .. } =
+            page::page(vault, &tenant(), entity(&entry.entity).unwrap(), entry, &[], from, most)
+                .await
+                .unwrap();
+        assert!(more.len() == most || next.is_none(), "a page before the last is full");
+        records.extend(more);
+        match next {
+            Some(next) => from = next.to_string().parse().unwrap(),
+            None => return records,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_deep_in_a_snapshot_costs_the_chunks_it_lies_in() {
+    let room = Room::new().await;
+    let mut entry = Entry { status: EntryStatus::Complete, ..Entry::new("worklogs") };
+    for chunk in 0..4 {
+        let lines: Vec<_> = (0..3).map(|row| worklog(chunk * 3 + row, "a")).collect();
+        room.push(&mut entry, LayerKind::Sweep, &lines).await;
+    }
+    room.push(&mut entry, LayerKind::Changes, &[worklog(10, "b"), worklog(10, "c")]).await;
+    // Without the first two chunks: whoever needs them fails.
+    for chunk in &entry.layers[0].chunks[..2] {
+        let key = format!("tenants/acme/chunks/{}", chunk.name).into();
+        room.store.delete(&key).await.unwrap();
+    }
+    let vault = room.both().await;
+    let worklogs = entity("worklogs").unwrap();
+    let from = async |place: &str| {
+        page::page(&vault, &tenant(), worklogs, &entry, &[], place.parse().unwrap(), 4).await
+    };
+    let found = from("7").await.unwrap();
+    assert_eq!(found.records, [worklog(7, "a"), worklog(8, "a"), worklog(9, "a"), worklog(11, "a")]);
+    assert_eq!(found.next.unwrap().to_string(), "13", "the form of 10 that counts");
+    assert_eq!(
+        from("13").await.unwrap(),
+        Page { records: vec![worklog(10, "c")], looked: 1, ..Page::default() }
+    );
+    assert_eq!(from("99").await.unwrap(), Page::default());
+    assert!(matches!(from("5").await, Err(VaultError::Missing { .. })));
+    for bad in ["", "-1", "x"] {
+        assert!(bad.parse::<Cursor>().is_err(), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_with_conditions_says_how_far_it_looked() {
+    let room = Room::new().await;
+    let of = |id| worklog(id, if id == 30_000 { "rare" } else { "usual" });
+    let entry = room.sweep("worklogs", &(1..=30_001).map(of).collect::<Vec<_>>()).await;
+    let vault = room.both().await;
+    let worklogs = entity("worklogs").unwrap();
+    let find = async |condition: &str, from| {
+        let conditions = [condition.parse().unwrap()];
+        page::page(&vault, &tenant(), worklogs, &entry, &conditions, from, 10).await.unwrap()
+    };
+    let first = find("description=rare", Cursor::default()).await;
+    assert_eq!((first.records.len(), first.looked, first.unknown), (0, 20_000, None));
+    let second = find("description=rare", first.next.unwrap()).await;
+    assert_eq!((second.records, second.looked, second.next), (vec![of(30_000)], 10_001, None));
+    let unknown = find("colour=red", Cursor::default()).await.unknown;
+    let known = ["author.accountId", "description", "tempoWorklogId"].map(str::to_owned);
+    assert_eq!(unknown, Some(("colour".to_owned(), known.to_vec())));
 }
 
 #[tokio::test]
