@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod backend;
+pub mod bulk;
 mod clerk;
 pub mod link;
 pub mod meters;

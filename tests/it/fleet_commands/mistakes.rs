@@ -186,7 +186,7 @@ fn names_and_values_of_the_fleets_commands() {
         ("jobs retry", "say which jobs"),
         ("jobs retry sim-1/20260301T020000Z-aaaaaa/teams --all", "--all"),
         ("jobs retry sim-1/20260301T020000Z-aaaaaa/teams --tenant sim-1", "--tenant"),
-        ("jobs retry --all --rps 0", "1..=1000"),
+        ("jobs retry --all --rps 0", "from 1 to 1000"),
         ("jobs retry --all --rps -1", "-1"),
         ("jobs show", "<JOB>"),
         ("jobs why teams", "its name looks like acme/"),

@@ -2,7 +2,7 @@
 //!
 //! Nothing here is one moment's truth of the whole queue: lists are read in pages while work goes on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::ATTEMPTS_MAX;
 use fermata_core::names::{RunId, Tenant};
@@ -272,11 +272,30 @@ impl Queue {
 
     /// One job.
     pub async fn job(&self, id: &JobId) -> Result<Option<JobView>, LinkError> {
-        Ok(self.particulars(&[id.to_string()]).await?.into_iter().next().flatten())
+        Ok(self.jobs(std::slice::from_ref(id)).await?.pop().flatten())
+    }
+
+    /// Several jobs, in the order of their names; nothing for those that the queue does not know.
+    pub async fn jobs(&self, ids: &[JobId]) -> Result<Vec<Option<JobView>>, LinkError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for page in ids.chunks(PAGE) {
+            let names: Vec<_> = page.iter().map(ToString::to_string).collect();
+            found.extend(self.particulars(&names).await?);
+        }
+        Ok(found)
     }
 
     /// The jobs that match, at most so many, and how many match in all.
     pub async fn list(&self, filter: &Filter, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
+        let (mut found, total) = self.collect(filter, most).await?;
+        // One that changed its state while the lists were read may be in two of them.
+        let (mut seen, before) = (HashSet::new(), found.len());
+        found.retain(|job| seen.insert(job.id.clone()));
+        let twice = (before - found.len()) as u64;
+        Ok((found, total.saturating_sub(twice)))
+    }
+
+    async fn collect(&self, filter: &Filter, most: usize) -> Result<(Vec<JobView>, u64), LinkError> {
         let Some(tenant) = &filter.tenant else {
             let of_all = filter.entity.is_none() && filter.error.is_none() && filter.run.is_none();
             return if of_all {
@@ -539,6 +558,24 @@ impl JobView {
 }
 
 impl Filter {
+    /// Whether every job is meant.
+    pub fn is_empty(&self) -> bool {
+        let Self { tenant, run, entity, state, error } = self;
+        tenant.is_none() && run.is_none() && entity.is_none() && state.is_none() && error.is_none()
+    }
+
+    /// As it is said on the command line, for the audit list.
+    pub fn words(&self) -> String {
+        let Self { tenant, run, entity, state, error } = self;
+        let mut words = vec!["--all".to_owned()];
+        words.extend(tenant.iter().map(|tenant| format!("--tenant {tenant}")));
+        words.extend(run.iter().map(|run| format!("--run {run}")));
+        words.extend(entity.iter().map(|entity| format!("--entity {entity}")));
+        words.extend(state.iter().map(|state| format!("--state {}", state.name())));
+        words.extend(error.iter().map(|error| format!("--error {error:?}")));
+        words.join(" ")
+    }
+
     /// Whether a job is meant.
     pub fn takes(&self, job: &JobView) -> bool {
         let error = |wanted: &String| {
@@ -593,4 +630,22 @@ fn moment(ms: f64) -> Option<Timestamp> {
 
 fn at(moment: Option<Timestamp>) -> String {
     moment.map_or_else(|| "soon".to_owned(), |moment| format!("at {}", moment.strftime("%H:%M:%SZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_said_as_it_was_given() {
+        let filter = Filter {
+            tenant: Some("acme".parse().unwrap()),
+            state: Some(JobState::Dead),
+            error: Some("HTTP \"500\"".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(filter.words(), r#"--all --tenant acme --state dead --error "HTTP \"500\"""#);
+        assert_eq!(Filter::default().words(), "--all");
+        assert!(Filter::default().is_empty() && !filter.is_empty());
+    }
 }

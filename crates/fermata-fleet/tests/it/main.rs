@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod actions;
+mod bulk;
 mod exchange;
 mod fair;
 mod fleet;

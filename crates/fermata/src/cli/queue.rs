@@ -1,8 +1,13 @@
 //! What can be asked of the queue of a fleet.
 
+use std::num::NonZeroU32;
+
 use clap::{Args, Subcommand};
 use fermata_core::names::{RunId, Tenant};
 use fermata_fleet::{JobId, JobState};
+
+/// What acts faster than this holds up the workers.
+const RPS_MAX: u32 = 1_000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobsCommand {
@@ -66,8 +71,8 @@ pub(crate) struct JobsAction {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Jobs a second at most
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(crate) rps: u32,
+    #[arg(long, value_name = "N", default_value = "10", value_parser = rps)]
+    pub(crate) rps: NonZeroU32,
     /// Why, for the list of what operators did
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
@@ -93,4 +98,9 @@ pub(crate) struct QueueAction {
     /// Why, for the list of what operators did
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+fn rps(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroU32| number.get() <= RPS_MAX);
+    number.ok_or_else(|| format!("it is a whole number from 1 to {RPS_MAX}"))
 }

@@ -7,8 +7,6 @@ mod act;
 
 pub(super) use act::check_reason;
 
-use std::collections::BTreeSet;
-
 use fermata_core::catalogue;
 use fermata_fleet::queue::{Action, Filter, JobView, SEAL};
 use fermata_fleet::{JobId, JobState, Queue};
@@ -51,10 +49,10 @@ async fn list(queue: &Queue, which: WhichJobs, limit: usize, out: Out, now: Time
     }
     let filter = filter(which)?;
     let (jobs, total) = queue.list(&filter, limit).await?;
-    let document = Document { schema: fermata_core::FORMAT, jobs: once(jobs), total };
+    let document = Document { schema: fermata_core::FORMAT, jobs, total };
     out.result(&document, || {
         if document.total == 0 {
-            let none = if is_empty(&filter) { "There is no job in the queue." } else { "No job matches." };
+            let none = if filter.is_empty() { "There is no job in the queue." } else { "No job matches." };
             return none.to_owned();
         }
         let listed = lines(&document.jobs, now);
@@ -141,10 +139,10 @@ async fn why(queue: &Queue, id: &JobId, out: Out) -> anyhow::Result<u8> {
 }
 
 async fn one(queue: &Queue, id: &JobId) -> anyhow::Result<JobView> {
-    queue.job(id).await?.ok_or_else(|| unknown(&[id]).into())
+    queue.job(id).await?.ok_or_else(|| unknown(std::slice::from_ref(id)).into())
 }
 
-fn unknown(ids: &[&JobId]) -> Usage {
+fn unknown(ids: &[JobId]) -> Usage {
     let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
     Usage(format!("there is no job {} in the queue; `fermata jobs list` shows them all", ids.join(", ")))
 }
@@ -158,17 +156,6 @@ fn filter(which: WhichJobs) -> Result<Filter, Usage> {
         )));
     }
     Ok(Filter { tenant, run, entity, state, error })
-}
-
-fn is_empty(filter: &Filter) -> bool {
-    let Filter { tenant, run, entity, state, error } = filter;
-    tenant.is_none() && run.is_none() && entity.is_none() && state.is_none() && error.is_none()
-}
-
-/// Each job once: one that changed its state while the lists were read may be in two of them.
-fn once(jobs: Vec<JobView>) -> Vec<JobView> {
-    let mut seen = BTreeSet::new();
-    jobs.into_iter().filter(|job| seen.insert(job.id.clone())).collect()
 }
 
 /// What there is to say of a job in a list.
