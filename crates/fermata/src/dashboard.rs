@@ -6,6 +6,7 @@
 mod access;
 mod api;
 mod board;
+mod deeds;
 mod html;
 mod pages;
 mod problem;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::access::Access;
 use self::board::Board;
+use self::deeds::Ledger;
 use self::tasks::Tasks;
 use crate::cli::Dashboard;
 use crate::commands::{self, fleet};
@@ -49,6 +51,7 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) board: Board,
     pub(crate) tasks: Tasks,
+    pub(crate) ledger: Ledger,
     /// Tells browsers that there is something new to see.
     pub(crate) changes: Changes,
     /// Ends with the page, and with it all that runs for it.
@@ -102,6 +105,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let app = Arc::new(App {
         board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
         tasks: Tasks::new(config, changes.clone()),
+        ledger: Ledger::default(),
         vault,
         data,
         queue,

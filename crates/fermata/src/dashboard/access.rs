@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use axum::Form;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Extension, Form};
 use fermata_core::names::Tenant;
 use maud::html;
 use serde::Deserialize;
@@ -141,10 +141,7 @@ pub(crate) async fn sign_in(
 }
 
 /// Ends a session.
-pub(crate) async fn sign_out(
-    State(app): State<Shared>,
-    Extension(person): Extension<Arc<Person>>,
-) -> Response {
+pub(crate) async fn sign_out(State(app): State<Shared>, person: routes::Asker) -> Response {
     let mut sessions = app.access.sessions.lock().expect("nobody panics while holding it");
     sessions.retain(|_, other| other.csrf != person.csrf);
     Redirect::to("/sign-in").into_response()

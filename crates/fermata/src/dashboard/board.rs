@@ -213,7 +213,7 @@ impl Row {
             Health::Suspect
         } else if last.gaps.iter().any(|gap| gap.failed) {
             Health::Failing
-        } else if !running && self.is_overdue(settings, last, now) {
+        } else if !running && is_overdue(settings, last, now) {
             Health::Overdue
         } else if days.is_some_and(|days| days <= EXPIRY_DAYS) {
             Health::Expiring
@@ -223,16 +223,6 @@ impl Row {
             Health::Good
         } else {
             Health::Partial
-        }
-    }
-
-    fn is_overdue(&self, settings: &Settings, last: &Last, now: Timestamp) -> bool {
-        match tenants::schedule(settings) {
-            Some(Ok(schedule)) => {
-                let due = now.checked_sub(GRACE).ok().and_then(|before| schedule.last_before(before));
-                due.is_some_and(|due| last.started < due && settings.saved < due)
-            }
-            _ => now.duration_since(last.sealed) > OLD,
         }
     }
 
@@ -278,6 +268,17 @@ impl Row {
     pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let settings = self.settings.as_ref().ok().filter(|settings| !settings.paused)?;
         tenants::schedule(settings)?.ok()?.next_after(now)
+    }
+}
+
+/// Whether a snapshot should have been begun since.
+fn is_overdue(settings: &Settings, last: &Last, now: Timestamp) -> bool {
+    match tenants::schedule(settings) {
+        Some(Ok(schedule)) => {
+            let due = now.checked_sub(GRACE).ok().and_then(|before| schedule.last_before(before));
+            due.is_some_and(|due| last.started < due && settings.saved < due)
+        }
+        _ => now.duration_since(last.sealed) > OLD,
     }
 }
 

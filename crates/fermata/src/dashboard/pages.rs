@@ -2,3 +2,6 @@
 
 pub(crate) mod events;
 pub(crate) mod overview;
+pub(crate) mod settings;
+pub(crate) mod tenant;
+pub(crate) mod token;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::handler::Handler;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{self, MethodRouter};
 use axum::{Json, Router};
+use fermata_core::names::Tenant;
 use serde_json::json;
 
 use super::access::{self, Person, Role};
@@ -43,6 +45,8 @@ pub(crate) struct Route {
 pub(crate) fn table() -> Vec<Route> {
     use Need::Public;
     const VIEWER: Need = Need::Role(Role::Viewer);
+    const OPERATOR: Need = Need::Role(Role::Operator);
+    const ADMIN: Need = Need::Role(Role::Admin);
     vec![
         get("/sign-in", Public, access::page),
         post("/sign-in", Public, access::sign_in),
@@ -50,6 +54,18 @@ pub(crate) fn table() -> Vec<Route> {
         get("/assets/{file}", Public, html::asset),
         get("/events", VIEWER, pages::events::show),
         get("/", VIEWER, pages::overview::show),
+        get("/tenants/new", ADMIN, pages::settings::new),
+        post("/tenants", ADMIN, pages::settings::add),
+        get("/tenants/{tenant}", VIEWER, pages::tenant::show),
+        post("/tenants/{tenant}/backup", OPERATOR, pages::tenant::back_up),
+        post("/tenants/{tenant}/pause", OPERATOR, pages::tenant::pause),
+        post("/tenants/{tenant}/resume", OPERATOR, pages::tenant::resume),
+        get("/tenants/{tenant}/token", VIEWER, pages::token::show),
+        post("/tenants/{tenant}/token", ADMIN, pages::token::store),
+        post("/tenants/{tenant}/token/remove", ADMIN, pages::token::remove),
+        get("/tenants/{tenant}/settings", VIEWER, pages::settings::show),
+        post("/tenants/{tenant}/settings", ADMIN, pages::settings::change),
+        post("/tenants/{tenant}/remove", ADMIN, pages::settings::remove),
     ]
 }
 
@@ -152,4 +168,39 @@ fn harden(headers: &mut HeaderMap) {
 }
 
 /// Who asks, as handlers take it.
-pub(crate) type Asker = axum::Extension<Arc<Person>>;
+#[derive(Clone, Debug)]
+pub(crate) struct Asker(pub(crate) Arc<Person>);
+
+impl std::ops::Deref for Asker {
+    type Target = Person;
+
+    fn deref(&self) -> &Person {
+        &self.0
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let person = parts.extensions.get::<Arc<Person>>().cloned();
+        person.map(Self).ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "sign in first"))
+    }
+}
+
+/// The `{tenant}` of a path, if whoever asks may know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Theirs(pub(crate) Tenant);
+
+impl<S: Send + Sync> FromRequestParts<S> for Theirs {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let nobody = || Problem::missing("there is no such tenant");
+        let person = Asker::from_request_parts(parts, state).await?;
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| nobody())?;
+        let (_, name) = params.iter().find(|(name, _)| *name == "tenant").ok_or_else(nobody)?;
+        let tenant = name.parse::<Tenant>().map_err(|error| Problem::missing(error.to_string()))?;
+        if person.sees(&tenant) { Ok(Self(tenant)) } else { Err(Problem::no_tenant(&tenant)) }
+    }
+}

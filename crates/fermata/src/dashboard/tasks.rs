@@ -9,6 +9,8 @@ use std::process::Stdio;
 use std::sync::Mutex;
 
 use fermata_core::names::Tenant;
+use fermata_core::plan::Wish;
+use fermata_engine::coverage::Coverage;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::process::Command;
@@ -25,6 +27,7 @@ const SAID_BYTES_MAX: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Tasks {
     backups: Mutex<HashMap<Tenant, Backup>>,
+    checks: Mutex<HashMap<Tenant, Check>>,
     arguments: Vec<String>,
     changes: Changes,
 }
@@ -45,14 +48,68 @@ pub(crate) struct Ended {
     pub(crate) what: String,
 }
 
+/// What a token that was stored here may read, as far as it was asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Check {
+    /// Of which token.
+    pub(crate) fingerprint: String,
+    /// Entities to ask for.
+    pub(crate) all: usize,
+    pub(crate) entities: Vec<Coverage>,
+    /// Whether it is over, and how it broke off if it did.
+    pub(crate) ended: Option<Result<(), String>>,
+}
+
+impl Check {
+    /// Entities that it may not read.
+    pub(crate) fn gaps(&self) -> usize {
+        self.entities.iter().filter(|entity| entity.readable == Some(false)).count()
+    }
+
+    /// What it came to so far, in a sentence.
+    pub(crate) fn sum(&self) -> String {
+        let unknown = self.entities.iter().filter(|entity| entity.readable.is_none()).count();
+        match &self.ended {
+            None => format!("Asking for a little of each: {} of {}.", self.entities.len(), self.all),
+            Some(Err(why)) => format!("The check broke off: {why}."),
+            Some(Ok(())) if self.gaps() > 0 => format!(
+                "The token may not read {} of {}. A backup with it is partial, and says so.",
+                self.gaps(),
+                self.all
+            ),
+            Some(Ok(())) if unknown > 0 => {
+                format!("The token may read all but {unknown} of {}, of which nobody knows yet.", self.all)
+            }
+            Some(Ok(())) => "The token may read everything.".to_owned(),
+        }
+    }
+}
+
 impl Tasks {
     pub(crate) fn new(config: &Config, changes: Changes) -> Self {
-        Self { backups: Mutex::default(), arguments: config.arguments(), changes }
+        Self { backups: Mutex::default(), checks: Mutex::default(), arguments: config.arguments(), changes }
     }
 
     /// The last backup of a tenant that was begun here.
     pub(crate) fn backup(&self, tenant: &Tenant) -> Option<Backup> {
         self.backups.lock().expect(HELD).get(tenant).cloned()
+    }
+
+    /// What the token that was last stored here for a tenant may read.
+    pub(crate) fn check(&self, tenant: &Tenant) -> Option<Check> {
+        self.checks.lock().expect(HELD).get(tenant).cloned()
+    }
+
+    /// Notes how far the check of a tenant's token is.
+    pub(crate) fn checking(&self, tenant: &Tenant, note: impl FnOnce(&mut Check)) {
+        note(self.checks.lock().expect(HELD).entry(tenant.clone()).or_default());
+        self.changes.tell();
+    }
+
+    /// Forgets what was begun for a tenant.
+    pub(crate) fn forget(&self, tenant: &Tenant) {
+        self.checks.lock().expect(HELD).remove(tenant);
+        self.backups.lock().expect(HELD).remove(tenant);
     }
 
     fn begin(&self, tenant: &Tenant, who: &str) -> bool {
@@ -75,20 +132,14 @@ impl Tasks {
 const HELD: &str = "nobody panics while holding it";
 
 /// Begins a backup; `false` if one that was begun here is still under way.
-pub(crate) fn back_up(
-    app: &Shared,
-    tenant: &Tenant,
-    entities: &[String],
-    full: bool,
-    who: &str,
-) -> anyhow::Result<bool> {
+pub(crate) fn back_up(app: &Shared, tenant: &Tenant, wish: &Wish, who: &str) -> anyhow::Result<bool> {
     let program: PathBuf = std::env::current_exe()?;
     let mut command = Command::new(program);
     command.args(&app.tasks.arguments).args(["backup", tenant.as_str(), "--json", "--quiet"]);
-    for entity in entities {
+    for entity in &wish.only {
         command.args(["--entity", entity]);
     }
-    if full {
+    if wish.full {
         command.arg("--full");
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -16,7 +16,7 @@ pub(crate) async fn show(State(app): State<Shared>) -> Sse<impl Stream<Item = Re
     let changes = app.changes.listen();
     let events = stream::unfold((changes, app.end.clone()), |(mut changes, end)| async move {
         tokio::select! {
-            changed = changes.changed() => changed.ok()?,
+            told = changes.changed() => told.ok()?,
             () = end.cancelled() => return None,
         }
         let event = Event::default().event("change").data(changes.borrow_and_update().to_string());

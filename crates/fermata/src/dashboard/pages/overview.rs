@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use jiff::Timestamp;
@@ -40,11 +39,7 @@ pub(crate) struct Found {
     pub(crate) all: Vec<Health>,
 }
 
-pub(crate) async fn show(
-    State(app): State<Shared>,
-    Extension(person): Asker,
-    Query(asked): Query<Asked>,
-) -> Response {
+pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked): Query<Asked>) -> Response {
     let now = now();
     let found = find(&app, &person, &asked, now);
     let page = asked.page.max(1);
