@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::access::{self, Person, Role};
 use super::problem::Problem;
-use super::{Shared, html, pages};
+use super::{Shared, api, html, pages};
 
 /// Bytes that a form or a document sent here may have.
 const BODY_BYTES_MAX: usize = 256 << 10;
@@ -66,6 +66,19 @@ pub(crate) fn table() -> Vec<Route> {
         get("/tenants/{tenant}/settings", VIEWER, pages::settings::show),
         post("/tenants/{tenant}/settings", ADMIN, pages::settings::change),
         post("/tenants/{tenant}/remove", ADMIN, pages::settings::remove),
+
+        get("/api/v1/openapi.json", Public, api::openapi),
+        get("/api/v1/tenants", VIEWER, api::tenants::list),
+        post("/api/v1/tenants", ADMIN, api::tenants::add),
+        get("/api/v1/tenants/{tenant}", VIEWER, api::tenants::show),
+        patch("/api/v1/tenants/{tenant}", ADMIN, api::tenants::change),
+        delete("/api/v1/tenants/{tenant}", ADMIN, api::tenants::remove),
+        post("/api/v1/tenants/{tenant}/backup", OPERATOR, api::tenants::back_up),
+        post("/api/v1/tenants/{tenant}/pause", OPERATOR, api::tenants::pause),
+        post("/api/v1/tenants/{tenant}/resume", OPERATOR, api::tenants::resume),
+        get("/api/v1/tenants/{tenant}/token", VIEWER, api::tenants::token),
+        put("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::store_token),
+        delete("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::remove_token),
     ]
 }
 
@@ -75,6 +88,18 @@ fn get<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, handle
 
 fn post<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, handler: H) -> Route {
     Route { method: Method::POST, path, need, handler: routing::post(handler) }
+}
+
+fn put<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, handler: H) -> Route {
+    Route { method: Method::PUT, path, need, handler: routing::put(handler) }
+}
+
+fn patch<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, handler: H) -> Route {
+    Route { method: Method::PATCH, path, need, handler: routing::patch(handler) }
+}
+
+fn delete<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, handler: H) -> Route {
+    Route { method: Method::DELETE, path, need, handler: routing::delete(handler) }
 }
 
 /// The table as axum serves it.
@@ -140,6 +165,12 @@ async fn word(State(app): State<Shared>, request: Request, next: Next) -> Respon
     let person = app.access.person(request.headers());
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
     let mut response = next.run(request).await;
+    if is_api && is_bare(&response) {
+        // What axum itself refuses it says as plain text.
+        let (parts, body) = response.into_parts();
+        let said = to_bytes(body, BODY_BYTES_MAX).await.unwrap_or_default();
+        response = Problem::new(parts.status, String::from_utf8_lossy(&said).into_owned()).into_response();
+    }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = if is_api {
             let error =
@@ -154,6 +185,14 @@ async fn word(State(app): State<Shared>, request: Request, next: Next) -> Respon
     }
     harden(response.headers_mut());
     response
+}
+
+fn is_bare(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    failed
+        && response.extensions().get::<Problem>().is_none()
+        && kind.is_none_or(|kind| kind.starts_with("text/plain"))
 }
 
 fn harden(headers: &mut HeaderMap) {

@@ -17,7 +17,7 @@ use crate::dashboard::{App, Shared, now};
 use crate::out::{self, several};
 
 /// Tenants on a page.
-const SIZE: usize = 50;
+pub(crate) const SIZE: usize = 50;
 
 /// What is looked for, as it stands in the address.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -186,7 +186,8 @@ fn sentence(found: &Found, app: &App, person: &Person, now: Timestamp) -> (Tone,
     } else {
         format!("{} tenants need you", out::count(needy))
     };
-    (Tone::Bad, format!("{need}: {}.", parts.join("; ")))
+    let grave = Health::ALL.into_iter().any(|health| health.tone() == Tone::Bad && count(health) > 0);
+    (if grave { Tone::Bad } else { Tone::Warn }, format!("{need}: {}.", parts.join("; ")))
 }
 
 /// What is wrong with the picture itself.
@@ -221,7 +222,7 @@ fn head(asked: &Asked, sort: &str, name: &str) -> Markup {
         Some(_) => " ▼",
         None => "",
     };
-    html! { th scope="col" aria-sort=[order] { a href=(address(asked, Some(&next), 1)) { (name) span aria-hidden="true" { (sign) } } } }
+    html! { th scope="col" class=[matches!(sort, "records" | "gaps").then_some("num")] aria-sort=[order] { a href=(address(asked, Some(&next), 1)) { (name) span aria-hidden="true" { (sign) } } } }
 }
 
 fn address(asked: &Asked, sort: Option<&str>, page: usize) -> String {

@@ -142,8 +142,7 @@ fn actions(person: &Person, row: &Row) -> Markup {
                 form.inline method="post" action=(format!("/tenants/{tenant}/backup")) {
                     (csrf(person))
                     button.primary type="submit" disabled[paused] { "Back up now" }
-                    " "
-                    label { input type="checkbox" name="full" value="1"; " read everything" }
+                    label.choice { input type="checkbox" name="full" value="1"; " read everything" }
                 }
                 @if paused { (button(person, Role::Operator, &format!("/tenants/{tenant}/resume"), "Let it go on")) }
                 @else { (button(person, Role::Operator, &format!("/tenants/{tenant}/pause"), "Pause")) }
