@@ -152,7 +152,7 @@ fn what_tenants_say() {
         "time_zone": "text", "schedule_in_words": "text", "due_next": ["text"], "weight": "number",
         "keep": "text", "sweep_days": "number", "shrink_percent": "number", "accepted": "null",
         "without": ["text"], "paused": "flag",
-        "token": {"fingerprint": "text", "stored": "text", "expires": "null", "refused": "null"},
+        "token": {"fingerprint": "text", "stored": "text", "stored_by": "text", "expires": "null", "refused": "null"},
         "last_snapshot": "null",
     });
     let mut one = view.clone();

@@ -173,10 +173,14 @@ async fn check_coverage(app: Shared, settings: Settings, client: Client) {
         app.tasks.checking(tenant, |check| check.entities.push(coverage.clone()));
     };
     let ended = tokio::select! {
-        checked = coverage::check(&client, &plan, Clock::new(now()), told) => checked.map(drop),
+        checked = coverage::check(&client, &plan, Clock::new(now()), told) => checked,
         () = app.end.cancelled() => return,
     };
-    let ended = ended.map_err(|error| out::causes(&error.into()));
+    let ended = match ended.map_err(anyhow::Error::from) {
+        Ok(found) => coverage::keep(&app.vault, &settings, &found, now()).await.map(drop).map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    let ended = ended.map_err(|error| out::causes(&error));
     app.tasks.checking(tenant, |check| check.ended = Some(ended));
 }
 

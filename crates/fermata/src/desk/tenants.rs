@@ -151,7 +151,7 @@ pub(crate) fn change(settings: &mut Settings, given: Change) -> Result<(), Vec<M
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    settings.name = given.name.or(settings.name.take());
+    settings.name = given.name.or(settings.name.take()).filter(|name| !name.is_empty());
     settings.schedule = given.schedule.or(settings.schedule.take()).filter(|cron| cron != NONE);
     if given.without.iter().any(|name| name == NONE) {
         settings.without.clear();

@@ -129,12 +129,12 @@ async fn one(app: &App, tenant: &Tenant) -> Answer<One> {
     Ok(Json(One { schema: fermata_core::FORMAT, line: line(&row, row.health(now), now) }))
 }
 
-/// A tenant to be added.
+/// A tenant to be added: its name, and settings beside it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct New {
     tenant: Tenant,
     #[serde(flatten)]
-    change: Change,
+    settings: serde_json::Map<String, serde_json::Value>,
 }
 
 pub(crate) async fn add(
@@ -142,7 +142,11 @@ pub(crate) async fn add(
     person: Asker,
     Sent(new): Sent<New>,
 ) -> Result<(StatusCode, Json<One>), Problem> {
-    saved(deeds::add(&app, &person, &new.tenant, new.change).await)?;
+    // Read by itself: what serde flattens it does not check for names that nobody knows.
+    let change = serde_json::from_value::<Change>(new.settings.into());
+    let change =
+        change.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("the body: {error}")))?;
+    saved(deeds::add(&app, &person, &new.tenant, change).await)?;
     Ok((StatusCode::CREATED, one(&app, &new.tenant).await?))
 }
 

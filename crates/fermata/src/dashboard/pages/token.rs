@@ -183,8 +183,7 @@ fn coverage(app: &App, settings: &Settings) -> Markup {
         section id="coverage" data-live data-say=(check.as_ref().map(Check::sum).unwrap_or_default()) {
             @match (&check, row.as_deref()) {
                 (Some(check), _) => (checked(check)),
-                (None, Some(row)) => (as_of_last(row)),
-                (None, None) => {}
+                (None, row) => (known(settings, row)),
             }
         }
     }
@@ -224,23 +223,29 @@ pub(crate) fn grant(entity: &str) -> &'static str {
     catalogue::entity(entity).map_or("", |entity| entity.family.grant())
 }
 
-fn as_of_last(row: &Row) -> Markup {
-    let Some(last) = &row.last else { return html! {} };
-    let gaps: BTreeMap<_, _> =
-        last.gaps.iter().filter(|gap| !gap.failed).map(|gap| (&gap.entity, &gap.reason)).collect();
+/// What it was found to read when it was last asked, or when the last snapshot was made, whichever was later.
+fn known(settings: &Settings, row: Option<&Row>) -> Markup {
+    let checked = settings.token.as_ref().and_then(|token| token.checked.as_ref());
+    let checked = checked.map(|checked| (checked.at, checked.gaps.clone()));
+    let last = row.and_then(|row| row.last.as_ref()).map(|last| {
+        let gaps = last.gaps.iter().filter(|gap| !gap.failed);
+        (last.sealed, gaps.map(|gap| (gap.entity.clone(), gap.reason.clone())).collect::<BTreeMap<_, _>>())
+    });
+    let newest = checked.into_iter().chain(last).max_by_key(|(at, _)| *at);
+    let Some((at, gaps)) = newest else { return html! {} };
     html! {
-        h2 { "What it could read " (time(last.sealed)) }
-        @if gaps.is_empty() { (notice(Tone::Good, &html! { "The last snapshot has no gap that a permission made." })) }
+        h2 { "What it could read " (time(at)) }
+        @if gaps.is_empty() { (notice(Tone::Good, &html! { "Nothing was kept from it." })) }
         @else {
             div.scroll { table.stack {
                 thead { tr { th scope="col" { "Entity" } th scope="col" { "Why not" } th scope="col" { "What to grant" } } }
-                tbody { @for (entity, reason) in gaps { tr {
+                tbody { @for (entity, reason) in &gaps { tr {
                     th scope="row" { (entity) }
                     td data-label="Why not" { (out::plain(reason)) }
                     td data-label="What to grant" { (grant(entity)) }
                 } } }
             } }
         }
-        (cli(&format!("fermata token check {}", row.tenant)))
+        (cli(&format!("fermata token check {}", settings.tenant)))
     }
 }
