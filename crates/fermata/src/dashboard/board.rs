@@ -276,7 +276,10 @@ fn is_overdue(settings: &Settings, last: &Last, now: Timestamp) -> bool {
     match tenants::schedule(settings) {
         Some(Ok(schedule)) => {
             let due = now.checked_sub(GRACE).ok().and_then(|before| schedule.last_before(before));
-            due.is_some_and(|due| last.started < due && settings.saved < due)
+            // Settings that were changed since may have had another schedule: then one due time is passed over, and no more.
+            let due =
+                due.and_then(|due| if settings.saved < due { Some(due) } else { schedule.last_before(due) });
+            due.is_some_and(|due| last.started < due)
         }
         _ => now.duration_since(last.sealed) > OLD,
     }
@@ -458,3 +461,6 @@ fn last(manifest: &Manifest) -> Last {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

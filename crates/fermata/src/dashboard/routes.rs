@@ -243,3 +243,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Theirs {
         if person.sees(&tenant) { Ok(Self(tenant)) } else { Err(Problem::no_tenant(&tenant)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        let check = |next: &str, expect: &str| assert_eq!(local(next), expect, "{next}");
+        check("/tenants?q=a", "/tenants?q=a");
+        for next in ["", "https://example.com", "//example.com", "/\\example.com", "javascript:x", "/a\nb"] {
+            check(next, "/");
+        }
+    }
+}

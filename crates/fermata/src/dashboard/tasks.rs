@@ -187,3 +187,22 @@ fn summary(stdout: &[u8], stderr: &[u8]) -> String {
     let said = String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]);
     out::plain(said.trim().trim_start_matches("error: "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backup_came_to() {
+        let check = |stdout: &str, stderr: &str, expect: &str| {
+            assert_eq!(summary(stdout.as_bytes(), stderr.as_bytes()), expect);
+        };
+        let entities = r#"[{"records":1200},{"records":34}]"#;
+        let sealed = format!(
+            r#"{{"tenants":[{{"snapshot":"20261124T020000Z-4f9a1c","status":"partial","entities":{entities}}}]}}"#
+        );
+        check(&sealed, "", "snapshot 20261124T020000Z-4f9a1c, partial, 1,234 records");
+        check(r#"{"tenants":[{"snapshot":null,"reason":"Tempo\nis away"}]}"#, "warning", "Tempo is away");
+        check("", "error: there is no key file\n  hint\n", "there is no key file   hint");
+    }
+}
