@@ -37,6 +37,8 @@ const CHECKS_CONCURRENT: usize = 2;
 pub enum Depth {
     /// The manifest, and a listing of the chunks.
     Structure,
+    /// The bytes of all chunks too, against the hashes in their names; needs no key.
+    Stored,
     /// Some of the chunks too, other ones with each seed: of each entity that has any this share, and at least one.
     Sample {
         /// Between 0 and 1.
@@ -175,7 +177,8 @@ impl Vault {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Report, VaultError> {
         let reads = depth != Depth::Structure;
-        if reads {
+        let opens = reads && depth != Depth::Stored;
+        if opens {
             self.data()?;
         }
         let mut problems = structure::structure(manifest);
@@ -194,12 +197,12 @@ impl Vault {
         }
         let readable = chosen(readable, depth);
         let read = readable.len() as u64;
-        problems.extend(self.read_all(manifest, &stored, readable, progress).await?);
+        problems.extend(self.read_all(manifest, &stored, readable, opens, progress).await?);
         Ok(Report {
             snapshot: manifest.run.clone(),
             ok: problems.is_empty(),
             data: depth == Depth::Data,
-            ids: reads && self.can_work(),
+            ids: opens && self.can_work(),
             read,
             seed: if let Depth::Sample { seed, .. } = depth { Some(seed) } else { None },
             notes: Vec::new(),
@@ -219,12 +222,14 @@ impl Vault {
         manifest: &Manifest,
         stored: &Stored,
         chunks: Vec<(&str, LayerKind, &Chunk)>,
+        opens: bool,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Vec<Problem>, VaultError> {
         let mut problems = Vec::new();
         let mut done = Progress { chunks: 0, chunks_total: chunks.len() as u64, bytes: 0 };
         // By place and in order: a closure over borrowed chunks would keep the future on this thread.
-        let checks = (0..chunks.len()).map(|at| self.check(&manifest.tenant, chunks[at].1, chunks[at].2));
+        let checks =
+            (0..chunks.len()).map(|at| self.check(&manifest.tenant, chunks[at].1, chunks[at].2, opens));
         let mut checks = stream::iter(checks).buffered(CHECKS_CONCURRENT).zip(stream::iter(&chunks));
         while let Some((checked, (entity, _, chunk))) = checks.next().await {
             let (flaws, salvage) = checked?;
@@ -244,11 +249,13 @@ impl Vault {
         tenant: &Tenant,
         layer: LayerKind,
         chunk: &Chunk,
+        opens: bool,
     ) -> Result<(Vec<Flaw>, Option<String>), VaultError> {
         let key = layout::chunk(tenant, &chunk.name);
         let Some(stored) = self.door().find(&key).await? else { return Ok((vec![Flaw::Missing], None)) };
         let (vault, chunk) = (self.clone(), chunk.clone());
-        let checked = tokio::task::spawn_blocking(move || vault.check_bytes(layer, stored, &chunk)).await;
+        let checked =
+            tokio::task::spawn_blocking(move || vault.check_bytes(layer, stored, &chunk, opens)).await;
         Ok(checked.expect("a check does not panic"))
     }
 }
@@ -260,7 +267,7 @@ fn chosen<'a>(
 ) -> Vec<(&'a str, LayerKind, &'a Chunk)> {
     let (share, seed) = match depth {
         Depth::Structure => return Vec::new(),
-        Depth::Data => return chunks,
+        Depth::Stored | Depth::Data => return chunks,
         Depth::Sample { share, seed } => (share, seed),
     };
     let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();

@@ -31,6 +31,7 @@ impl Vault {
         layer: LayerKind,
         stored: Bytes,
         chunk: &Chunk,
+        opens: bool,
     ) -> (Vec<Flaw>, Option<String>) {
         let mut flaws = Vec::new();
         if stored.len() as u64 != chunk.stored {
@@ -39,8 +40,8 @@ impl Vault {
         if !chunk::is_intact(&chunk.name, &stored) {
             flaws.push(Flaw::Hash);
         }
-        if layer == LayerKind::Index && !self.can_work() {
-            // Sealed to the workers' key: that its bytes are those that were stored is all that can be said.
+        if !opens || (layer == LayerKind::Index && !self.can_work()) {
+            // Without the key to it, that its bytes are those that were stored is all that can be said.
             return (flaws, None);
         }
         let content = match self.content(layer, stored, chunk.bytes) {

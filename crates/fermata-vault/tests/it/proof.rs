@@ -179,6 +179,22 @@ async fn what_can_be_had_elsewhere_is_said() {
 }
 
 #[tokio::test]
+async fn stored_bytes_are_checked_without_any_key() {
+    let room = room_with_two().await;
+    let keyless = room.open([]).await.unwrap();
+    let report = verify(&keyless, LAST, Depth::Stored).await.unwrap();
+    assert_eq!((report.ok, report.data, report.ids, report.read), (true, false, false, report.chunks));
+    let last = room.vault.manifest(&acme(), &run(LAST)).await.unwrap().unwrap();
+    let key = Path::from(format!("tenants/acme/chunks/{}", last.chunks().next().unwrap().name));
+    let mut changed = bytes(&room, &key).await;
+    changed[9] ^= 1;
+    replace(&room, &key, changed).await;
+    assert!(verify(&keyless, LAST, Depth::Structure).await.unwrap().ok, "its size is as it was");
+    let report = verify(&keyless, LAST, Depth::Stored).await.unwrap();
+    assert_eq!(flaws(&report), [(key.as_ref(), &Flaw::Hash)]);
+}
+
+#[tokio::test]
 async fn a_sample_reads_some_and_others_with_another_seed() {
     let room = room_with_two().await;
     let last = room.vault.manifest(&acme(), &run(LAST)).await.unwrap().unwrap();
