@@ -72,6 +72,71 @@ pub enum Difference<'a> {
     },
 }
 
+/// How an entity in one snapshot compares with itself in another, as far as the manifests tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outline {
+    /// Not at all: neither holds anything of it, on purpose.
+    Neither,
+    /// One of the two does not hold all of it.
+    Incomplete {
+        /// Which, and why.
+        why: String,
+        /// Whether it is missing there though it was asked for.
+        gap: bool,
+    },
+    /// No record differs.
+    Same,
+    /// The later one was compared with the earlier when it was read: records that came, changed and went.
+    Counted {
+        /// Records that only the later one has.
+        added: u64,
+        /// Records that both have, in two forms.
+        changed: u64,
+        /// Records that only the earlier one has.
+        deleted: u64,
+    },
+    /// Records were read anew in between: how they differ takes a key.
+    Unknown,
+}
+
+/// Compares an entity in two snapshots of one tenant by their manifests, which needs no key.
+pub fn outline(before: &Manifest, after: &Manifest, entity: &str) -> Outline {
+    let (old, new) = match sides(before, after, entity) {
+        Sides::Both(old, new) => (old, new),
+        Sides::Neither => return Outline::Neither,
+        Sides::Incomplete { why, gap } => return Outline::Incomplete { why, gap },
+    };
+    if chunks(old).eq(chunks(new)) {
+        return Outline::Same;
+    }
+    match (new.added, new.changed, new.deleted) {
+        (Some(0), Some(0), Some(0)) if new.base.as_ref() == Some(&before.run) => Outline::Same,
+        (Some(added), Some(changed), Some(deleted)) if new.base.as_ref() == Some(&before.run) => {
+            Outline::Counted { added, changed, deleted }
+        }
+        _ => Outline::Unknown,
+    }
+}
+
+/// What two snapshots have of an entity that could be compared.
+enum Sides<'a> {
+    Both(&'a Entry, &'a Entry),
+    Neither,
+    Incomplete { why: String, gap: bool },
+}
+
+fn sides<'a>(before: &'a Manifest, after: &'a Manifest, entity: &str) -> Sides<'a> {
+    match (complete(before, entity), complete(after, entity)) {
+        (Ok(old), Ok(new)) => Sides::Both(old, new),
+        (Err(old), Err(new)) if old.on_purpose && new.on_purpose => Sides::Neither,
+        (old, new) => {
+            let lacks: Vec<Lack> = old.err().into_iter().chain(new.err()).collect();
+            let why = lacks.iter().map(|lack| lack.why.as_str()).collect::<Vec<_>>().join("; ");
+            Sides::Incomplete { why, gap: lacks.iter().any(|lack| !lack.on_purpose) }
+        }
+    }
+}
+
 /// Compares an entity in two snapshots of one tenant.
 ///
 /// Needs the workers' key, or reads all records with the data key; where the layers are the same it needs neither.
@@ -81,14 +146,10 @@ pub async fn compare<'a>(
     after: &'a Manifest,
     entity: &str,
 ) -> Result<Comparison<'a>, VaultError> {
-    let (old, new) = match (complete(before, entity), complete(after, entity)) {
-        (Ok(old), Ok(new)) => (old, new),
-        (Err(old), Err(new)) if old.on_purpose && new.on_purpose => return Ok(Comparison::Neither),
-        (old, new) => {
-            let lacks: Vec<Lack> = old.err().into_iter().chain(new.err()).collect();
-            let why = lacks.iter().map(|lack| lack.why.as_str()).collect::<Vec<_>>().join("; ");
-            return Ok(Comparison::Incomplete { why, gap: lacks.iter().any(|lack| !lack.on_purpose) });
-        }
+    let (old, new) = match sides(before, after, entity) {
+        Sides::Both(old, new) => (old, new),
+        Sides::Neither => return Ok(Comparison::Neither),
+        Sides::Incomplete { why, gap } => return Ok(Comparison::Incomplete { why, gap }),
     };
     if chunks(old).eq(chunks(new)) {
         return Ok(Comparison::Same);

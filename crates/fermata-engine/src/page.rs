@@ -28,11 +28,20 @@ pub struct Cursor(u64);
 #[error("{0:?} is no place in a list of records; leave it out to begin with the first")]
 pub struct BadCursor(String);
 
+/// A record and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// A page that begins here begins with it.
+    pub at: Cursor,
+    /// The record, as it is stored.
+    pub text: String,
+}
+
 /// A page of records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The records, as they are stored.
-    pub records: Vec<String>,
+    /// The records.
+    pub records: Vec<Record>,
     /// Where the next page begins; none when there is nothing more to look at.
     pub next: Option<Cursor>,
     /// Records that were looked at.
@@ -81,7 +90,7 @@ pub async fn page(
             page.looked += 1;
             if search.wants(line) {
                 bytes += line.len();
-                page.records.push(line.to_owned());
+                page.records.push(Record { at: Cursor(at), text: line.to_owned() });
             }
         }
     }

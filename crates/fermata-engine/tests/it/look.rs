@@ -9,9 +9,9 @@ use fermata_core::catalogue::entity;
 use fermata_core::index;
 use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
-use fermata_engine::diff::{self, Comparison, Difference};
+use fermata_engine::diff::{self, Comparison, Difference, Outline};
 use fermata_engine::find::{self, Condition, FindError};
-use fermata_engine::page::{self, Cursor, Page};
+use fermata_engine::page::{self, Cursor, Page, Record};
 use fermata_engine::view;
 use fermata_tempo::row;
 use fermata_vault::{Identity, InitOptions, Known, OpenChunk, Vault, VaultError};
@@ -224,7 +224,7 @@ async fn paged(vault: &Vault, entry: &Entry, most: usize) -> Vec<String> {
                 .await
                 .unwrap();
         assert!(more.len() == most || next.is_none(), "a page before the last is full");
-        records.extend(more);
+        records.extend(more.into_iter().map(|record| record.text));
         match next {
             Some(next) => from = next.to_string().parse().unwrap(),
             None => return records,
@@ -252,12 +252,12 @@ async fn a_page_deep_in_a_snapshot_costs_the_chunks_it_lies_in() {
         page::page(&vault, &tenant(), worklogs, &entry, &[], place.parse().unwrap(), 4).await
     };
     let found = from("7").await.unwrap();
-    assert_eq!(found.records, [worklog(7, "a"), worklog(8, "a"), worklog(9, "a"), worklog(11, "a")]);
+    let record = |at: &str, text| Record { at: at.parse().unwrap(), text };
+    let expect = [("7", 7), ("8", 8), ("9", 9), ("11", 11)].map(|(at, id)| record(at, worklog(id, "a")));
+    assert_eq!(found.records, expect);
     assert_eq!(found.next.unwrap().to_string(), "13", "the form of 10 that counts");
-    assert_eq!(
-        from("13").await.unwrap(),
-        Page { records: vec![worklog(10, "c")], looked: 1, ..Page::default() }
-    );
+    let records = vec![record("13", worklog(10, "c"))];
+    assert_eq!(from("13").await.unwrap(), Page { records, looked: 1, ..Page::default() });
     assert_eq!(from("99").await.unwrap(), Page::default());
     assert!(matches!(from("5").await, Err(VaultError::Missing { .. })));
     for bad in ["", "-1", "x"] {
@@ -279,7 +279,7 @@ async fn a_page_with_conditions_says_how_far_it_looked() {
     let first = find("description=rare", Cursor::default()).await;
     assert_eq!((first.records.len(), first.looked, first.unknown), (0, 20_000, None));
     let second = find("description=rare", first.next.unwrap()).await;
-    assert_eq!((second.records, second.looked, second.next), (vec![of(30_000)], 10_001, None));
+    assert_eq!((second.records[0].text.clone(), second.looked, second.next), (of(30_000), 10_001, None));
     let unknown = find("colour=red", Cursor::default()).await.unknown;
     let known = ["author.accountId", "description", "tempoWorklogId"].map(str::to_owned);
     assert_eq!(unknown, Some(("colour".to_owned(), known.to_vec())));
@@ -306,6 +306,37 @@ async fn counts_take_the_workers_key_and_fields_the_data_key() {
     assert!(matches!(compared, Err(VaultError::NeedsKey { .. })), "{compared:?}");
     let same = diff::compare(&nobody, &before, &before, "worklogs").await.unwrap();
     assert!(matches!(same, Comparison::Same), "the layers alone say so: {same:?}");
+}
+
+#[tokio::test]
+async fn manifests_alone_tell_what_came_of_the_comparison_with_their_base() {
+    let room = Room::new().await;
+    let before = Records::from([(1, worklog(1, "a")), (2, worklog(2, "b"))]);
+    let after = Records::from([(2, worklog(2, "c")), (3, worklog(3, "d"))]);
+    let first = snapshot("aaaaaa", vec![room.sweep("worklogs", &lines(&before)).await]);
+    let (base, swept) = (first.run.clone(), room.sweep("worklogs", &lines(&after)).await);
+    let counted = |added, entry: &Entry| Entry {
+        base: Some(base.clone()),
+        added: Some(added),
+        changed: Some(added),
+        deleted: Some(added),
+        ..entry.clone()
+    };
+    let outline = |entry| diff::outline(&first, &snapshot("bbbbbb", vec![entry]), "worklogs");
+    assert_eq!(outline(counted(1, &swept)), Outline::Counted { added: 1, changed: 1, deleted: 1 });
+    assert_eq!(outline(counted(0, &swept)), Outline::Same);
+    assert_eq!(outline(swept.clone()), Outline::Unknown, "its base is another");
+    assert_eq!(outline(first.entities[0].clone()), Outline::Same, "the layers alone say so");
+    let skipped = Entry { status: EntryStatus::Skipped, ..Entry::new("worklogs") };
+    assert!(matches!(outline(skipped), Outline::Incomplete { gap: true, .. }));
+    assert_eq!(
+        diff::outline(
+            &snapshot("cccccc", vec![Entry::new("worklogs")]),
+            &snapshot("dddddd", vec![Entry::new("worklogs")]),
+            "worklogs"
+        ),
+        Outline::Neither
+    );
 }
 
 #[tokio::test]
