@@ -392,8 +392,11 @@ pub(crate) struct HowDeep {
     /// Read, decrypt and count every record too
     #[arg(long)]
     pub(crate) data: bool,
+    /// Read the stored bytes of every chunk, which takes no key
+    #[arg(long, conflicts_with = "data")]
+    pub(crate) stored: bool,
     /// Read some of the chunks, other ones each time: this share of each entity's, and at least one
-    #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with = "data")]
+    #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with_all = ["data", "stored"])]
     pub(crate) sample: Option<f64>,
     /// Read the chunks that --sample read when it said this seed
     #[arg(long, value_name = "N", requires = "sample")]

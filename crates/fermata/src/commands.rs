@@ -99,11 +99,6 @@ pub(crate) async fn open_with(config: &Config, identities: Vec<Identity>) -> any
     })
 }
 
-/// What is wrong with the name of an entity that a snapshot does not list.
-fn no_entity(name: &str, tenant: &Tenant) -> String {
-    format!("there is no entity {name:?}; `fermata snapshots show {tenant}` lists them all")
-}
-
 /// How Tempo is asked while a person waits for the answer: one retry, soon.
 pub(crate) fn impatient() -> Options {
     Options { retry_pauses: vec![Duration::from_secs(1)], ..Options::default() }

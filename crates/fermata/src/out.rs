@@ -100,9 +100,14 @@ impl Pieces {
     pub(crate) fn put(&mut self, piece: &str) -> io::Result<()> {
         self.0.write_all(piece.as_bytes())
     }
+}
 
-    /// Writes what is held back.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
 }

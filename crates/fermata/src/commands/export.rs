@@ -37,7 +37,7 @@ pub(crate) async fn run(asked: Export, config: &Config, out: Out) -> anyhow::Res
             );
         }
         Err(ExportError::UnknownEntity { name, .. }) => {
-            return Err(Usage(super::no_entity(&name, &manifest.tenant)).into());
+            return Err(Usage(crate::desk::snapshots::no_entity(&name, &manifest.tenant)).into());
         }
         written => written?,
     };

@@ -1,5 +1,7 @@
 //! `fermata snapshots show --entity`: a look at records.
 
+use std::io::Write;
+
 use fermata_core::catalogue;
 use fermata_core::manifest::{Entry, EntryStatus, Manifest};
 use fermata_engine::fields;
@@ -20,7 +22,9 @@ const NAME_CHARS_MAX: usize = 30;
 pub(crate) async fn run(asked: &Show, entity: &str, config: &Config, out: Out) -> anyhow::Result<u8> {
     let vault = super::open_to_read(config).await?;
     let manifest = snapshots::manifest(&vault, &asked.which).await?;
-    let entry = manifest.entry(entity).ok_or_else(|| Usage(super::no_entity(entity, &manifest.tenant)))?;
+    let entry = manifest
+        .entry(entity)
+        .ok_or_else(|| Usage(crate::desk::snapshots::no_entity(entity, &manifest.tenant)))?;
     let code = gap(entry, out);
     out::unless_gone(show(&vault, &manifest, entry, asked, out).await.map(|()| code))
 }

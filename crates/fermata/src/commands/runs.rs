@@ -1,14 +1,12 @@
 //! `fermata runs`: runs that are not finished.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fermata_core::checkpoint::Outcome;
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::Plan;
 use fermata_fleet::queue::{Action, AuditEntry, Filter};
 use fermata_fleet::{JobId, JobState, Queue};
-use fermata_vault::{Log, Vault};
+use fermata_vault::Vault;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -16,7 +14,8 @@ use tokio::time::Instant;
 use super::fleet;
 use crate::cli::RunsCommand;
 use crate::config::Config;
-use crate::exit::{self, Usage};
+use crate::desk::runs::{self, Queued};
+use crate::exit;
 use crate::lock;
 use crate::out::{self, Out, count, several, table};
 
@@ -24,25 +23,6 @@ use crate::out::{self, Out, count, several, table};
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-
-#[derive(Serialize)]
-struct RunView {
-    tenant: Tenant,
-    run: RunId,
-    started: Timestamp,
-    entities: usize,
-}
-
-#[derive(Serialize)]
-struct JobView {
-    entity: String,
-    state: &'static str,
-    records: u64,
-    requests: u64,
-    reason: Option<String>,
-    /// What the queue says, where there is a fleet and it answers.
-    queue: Option<JobState>,
-}
 
 pub(crate) async fn run(command: RunsCommand, config: &Config, out: Out) -> anyhow::Result<u8> {
     match command {
@@ -59,34 +39,16 @@ pub(crate) async fn run(command: RunsCommand, config: &Config, out: Out) -> anyh
 }
 
 async fn list(vault: &Vault, tenant: Option<Tenant>, out: Out) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document {
-        schema: u32,
-        runs: Vec<RunView>,
-    }
     let tenants = match tenant {
         Some(tenant) => vec![super::settings(vault, &tenant).await?.tenant],
         None => vault.tenants().await?,
     };
-    let mut runs = Vec::new();
-    for tenant in tenants {
-        for run in vault.unfinished_runs(&tenant).await? {
-            if let Some(plan) = vault.plan(&tenant, &run).await? {
-                runs.push(RunView {
-                    tenant: tenant.clone(),
-                    run,
-                    started: plan.started,
-                    entities: plan.jobs.len(),
-                });
-            }
-        }
-    }
-    let document = Document { schema: fermata_core::FORMAT, runs };
-    out.result(&document, || {
-        if document.runs.is_empty() {
+    let list = runs::list(vault, tenants).await?;
+    out.result(&list, || {
+        if list.runs.is_empty() {
             return "No run is unfinished.".to_owned();
         }
-        let rows = document.runs.iter().map(|run| {
+        let rows = list.runs.iter().map(|run| {
             let started = run.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
             [run.tenant.to_string(), run.run.to_string(), started, run.entities.to_string()]
         });
@@ -102,36 +64,11 @@ async fn show(
     run: Option<RunId>,
     out: Out,
 ) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document {
-        schema: u32,
-        tenant: Tenant,
-        run: RunId,
-        started: Timestamp,
-        jobs: Vec<JobView>,
-    }
-    let plan = plan(vault, tenant, run).await?;
+    let plan = runs::plan(vault, tenant, run).await?;
     let queued = queued(vault, config, &plan, out).await;
-    let mut jobs = Vec::new();
-    for job in &plan.jobs {
-        let log = Log::open(vault, tenant, &plan.run, &job.entity).await?;
-        let state = log.state();
-        let (name, reason) = match &state.outcome {
-            None if state.events == 0 => ("waiting", None),
-            None => ("begun", None),
-            Some(Outcome::Complete) => ("complete", None),
-            Some(Outcome::Skipped(why)) => ("skipped", Some(why.clone())),
-            Some(Outcome::Failed(why)) => ("failed", Some(why.clone())),
-        };
-        let (entity, tally) = (job.entity.clone(), state.tally);
-        let queue = queued.as_ref().and_then(|queued| queued.get(&entity)).copied();
-        let (records, requests) = (tally.records, tally.requests);
-        jobs.push(JobView { entity, state: name, records, requests, reason, queue });
-    }
-    let (tenant, run) = (plan.tenant, plan.run);
-    let document = Document { schema: fermata_core::FORMAT, tenant, run, started: plan.started, jobs };
-    out.result(&document, || {
-        let rows = document.jobs.iter().map(|job| {
+    let shown = runs::show(vault, plan, queued.as_ref()).await?;
+    out.result(&shown, || {
+        let rows = shown.jobs.iter().map(|job| {
             let reason = job.reason.clone().unwrap_or_default();
             let queue = job.queue.map_or("", JobState::name).to_owned();
             [job.entity.clone(), job.state.to_owned(), queue, count(job.records), count(job.requests), reason]
@@ -147,13 +84,11 @@ async fn show(
 }
 
 /// The states of a run's jobs in the queue, where there is one; without it the store says all that matters.
-async fn queued(vault: &Vault, config: &Config, plan: &Plan, out: Out) -> Option<BTreeMap<String, JobState>> {
+async fn queued(vault: &Vault, config: &Config, plan: &Plan, out: Out) -> Option<Queued> {
     let queue = fleet::queue_if_any(config, vault).await?;
-    let filter =
-        Filter { tenant: Some(plan.tenant.clone()), run: Some(plan.run.clone()), ..Filter::default() };
-    let listed = async { Ok::<_, anyhow::Error>(queue?.list(&filter, usize::MAX).await?.0) };
+    let listed = async { Ok::<_, anyhow::Error>(runs::queued(&queue?, plan).await?) };
     match listed.await {
-        Ok(jobs) => Some(jobs.into_iter().map(|job| (job.entity, job.state)).collect()),
+        Ok(queued) => Some(queued),
         Err(error) => {
             out.say(&format!("warning: the queue's states are not shown: {}", out::causes(&error)));
             None
@@ -177,7 +112,7 @@ async fn abandon(
         done: bool,
     }
     // Its plan need not be readable: a run whose plan is damaged can only be dropped.
-    let run = unfinished(vault, tenant, run).await?;
+    let run = runs::unfinished(vault, tenant, run).await?;
     if yes {
         if let Some(queue) = fleet::queue_if_any(config, vault).await {
             let dropped = async { drop_jobs(&queue?, tenant, &run, config, out).await };
@@ -246,22 +181,4 @@ async fn drop_jobs(
         }
     }
     Ok(())
-}
-
-/// The plan of the run named, or of the unfinished one.
-async fn plan(vault: &Vault, tenant: &Tenant, run: Option<RunId>) -> anyhow::Result<Plan> {
-    let run = unfinished(vault, tenant, run).await?;
-    let plan = vault.plan(tenant, &run).await?;
-    plan.ok_or_else(|| Usage(format!("{tenant} has no unfinished run {run}")).into())
-}
-
-/// The run named, or the unfinished one.
-async fn unfinished(vault: &Vault, tenant: &Tenant, run: Option<RunId>) -> anyhow::Result<RunId> {
-    let unfinished = vault.unfinished_runs(tenant).await?;
-    let run = match run {
-        Some(run) if unfinished.contains(&run) => Some(run),
-        Some(run) => return Err(Usage(format!("{tenant} has no unfinished run {run}")).into()),
-        None => unfinished.into_iter().next_back(),
-    };
-    run.ok_or_else(|| Usage(format!("{tenant} has no unfinished run")).into())
 }

@@ -1,33 +1,17 @@
 //! `fermata snapshots`: list, show, verify; [`prune`], [`diff`] and [`records`] are their own.
 
-use std::collections::BTreeSet;
-
-use fermata_core::manifest::{Entry, EntryStatus, Manifest, Status};
-use fermata_core::names::{RunId, Tenant};
+use fermata_core::manifest::{EntryStatus, Manifest, Status};
+use fermata_core::names::Tenant;
 use fermata_core::plan::Mode;
-use fermata_vault::{Depth, Report, Vault, VaultError};
+use fermata_vault::{Depth, Report, Vault};
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
-use serde::Serialize;
 
 use super::{accept, diff, prune, records};
-use crate::cli::{SnapshotsCommand, Which};
+use crate::cli::{HowDeep, SnapshotsCommand, Which};
 use crate::config::Config;
-use crate::exit::{self, Usage};
+use crate::desk::snapshots;
+use crate::exit;
 use crate::out::{Out, bytes, count, several, table};
-
-#[derive(Serialize)]
-struct Row {
-    snapshot: RunId,
-    tenant: Tenant,
-    status: Status,
-    started: Timestamp,
-    sealed: Timestamp,
-    records: u64,
-    bytes_stored: u64,
-    bytes_new: u64,
-    entities: usize,
-}
 
 pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) -> anyhow::Result<u8> {
     match command {
@@ -40,12 +24,15 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
         },
         SnapshotsCommand::Diff(asked) => diff::run(asked, config, out).await,
         SnapshotsCommand::Verify { which, depth } => {
-            let depth = match (depth.sample, depth.data) {
-                (Some(share), _) => Depth::Sample { share, seed: depth.seed.unwrap_or_else(rand::random) },
-                (None, true) => Depth::Data,
-                (None, false) => Depth::Structure,
+            let depth = match depth {
+                HowDeep { sample: Some(share), seed, .. } => {
+                    Depth::Sample { share, seed: seed.unwrap_or_else(rand::random) }
+                }
+                HowDeep { data: true, .. } => Depth::Data,
+                HowDeep { stored: true, .. } => Depth::Stored,
+                HowDeep { .. } => Depth::Structure,
             };
-            let vault = if depth == Depth::Structure {
+            let vault = if matches!(depth, Depth::Structure | Depth::Stored) {
                 super::open_without_key(config).await?
             } else {
                 super::open_to_read(config).await?
@@ -59,80 +46,16 @@ pub(crate) async fn run(command: SnapshotsCommand, config: &Config, out: Out) ->
 
 /// The manifest of the snapshot that was named.
 pub(crate) async fn manifest(vault: &Vault, which: &Which) -> anyhow::Result<Manifest> {
-    named(vault, &which.tenant, &which.snapshot).await
-}
-
-/// The manifest of a tenant's snapshot: `latest`, `previous`, or one by its name.
-pub(crate) async fn named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<Manifest> {
-    let run = run_named(vault, tenant, name).await?;
-    let found = vault.manifest(tenant, &run).await;
-    let found = found.map_err(|error| match error {
-        VaultError::Corrupt { .. } => anyhow::Error::from(error).context(format!(
-            "`fermata snapshots verify {tenant} --snapshot {run}` says what can still be had"
-        )),
-        error => error.into(),
-    })?;
-    match found {
-        Some(manifest) => Ok(manifest),
-        None => Err(none(vault, tenant, name).await?.into()),
-    }
-}
-
-/// The snapshot that was named, as far as a listing shows it.
-async fn run_named(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<RunId> {
-    let run = match name {
-        "latest" => vault.snapshots(tenant).await?.pop(),
-        "previous" => vault.snapshots(tenant).await?.into_iter().nth_back(1),
-        named => Some(named.parse()?),
-    };
-    match run {
-        Some(run) => Ok(run),
-        None => Err(none(vault, tenant, name).await?.into()),
-    }
-}
-
-/// Says that there is no such snapshot.
-async fn none(vault: &Vault, tenant: &Tenant, name: &str) -> anyhow::Result<Usage> {
-    let tenants = vault.tenants().await?;
-    Ok(Usage(match name {
-        _ if !tenants.contains(tenant) => {
-            format!("there is no tenant {tenant}; `fermata tenant list` shows them all")
-        }
-        "latest" => format!("{tenant} has no snapshot yet; `fermata backup {tenant}` makes one"),
-        "previous" => {
-            format!("{tenant} has no snapshot before the latest; `fermata backup {tenant}` makes another")
-        }
-        named => {
-            format!("{tenant} has no snapshot {named}; `fermata snapshots list {tenant}` shows them all")
-        }
-    }))
+    snapshots::named(vault, &which.tenant, &which.snapshot).await
 }
 
 async fn list(vault: &Vault, tenant: &Tenant, out: Out) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document {
-        schema: u32,
-        snapshots: Vec<Row>,
-    }
-    if !vault.tenants().await?.contains(tenant) {
-        return Err(
-            Usage(format!("there is no tenant {tenant}; `fermata tenant list` shows them all")).into()
-        );
-    }
-    let mut snapshots = Vec::new();
-    let mut earlier: BTreeSet<String> = BTreeSet::new();
-    for run in vault.snapshots(tenant).await? {
-        if let Some(manifest) = vault.manifest(tenant, &run).await? {
-            snapshots.push(row(&manifest, &earlier));
-            earlier = manifest.chunks().map(|chunk| chunk.name.clone()).collect();
-        }
-    }
-    let document = Document { schema: fermata_core::FORMAT, snapshots };
-    out.result(&document, || {
-        if document.snapshots.is_empty() {
+    let list = snapshots::list(vault, tenant).await?;
+    out.result(&list, || {
+        if list.snapshots.is_empty() {
             return format!("{tenant} has no snapshot yet: fermata backup {tenant}");
         }
-        let rows = document.snapshots.iter().map(|row| {
+        let rows = list.snapshots.iter().map(|row| {
             let status = word(row.status);
             [
                 row.snapshot.to_string(),
@@ -145,23 +68,6 @@ async fn list(vault: &Vault, tenant: &Tenant, out: Out) -> anyhow::Result<u8> {
         table(["SNAPSHOT", "STATUS", "RECORDS", "STORED", "NEW"], rows)
     })?;
     Ok(exit::DONE)
-}
-
-fn row(manifest: &Manifest, earlier: &BTreeSet<String>) -> Row {
-    let chunks: std::collections::BTreeMap<_, _> =
-        manifest.chunks().map(|chunk| (&chunk.name, chunk.stored)).collect();
-    let new = chunks.iter().filter(|(name, _)| !earlier.contains(**name)).map(|(_, stored)| stored).sum();
-    Row {
-        snapshot: manifest.run.clone(),
-        tenant: manifest.tenant.clone(),
-        status: manifest.status,
-        started: manifest.started,
-        sealed: manifest.sealed,
-        records: manifest.records(),
-        bytes_stored: chunks.values().sum(),
-        bytes_new: new,
-        entities: manifest.entities.iter().filter(|entry| entry.status == EntryStatus::Complete).count(),
-    }
 }
 
 async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
@@ -186,7 +92,7 @@ async fn show(vault: &Vault, which: &Which, out: Out) -> anyhow::Result<u8> {
                 read.to_owned(),
                 count(entry.records),
                 bytes(entry.bytes),
-                note(entry),
+                snapshots::note(entry),
             ]
         });
         let status = word(manifest.status);
@@ -211,36 +117,9 @@ fn word(status: Status) -> &'static str {
     }
 }
 
-/// What else there is to know of an entity: what it lacks, what it was compared with and how it was read.
-fn note(entry: &Entry) -> String {
-    let mut notes: Vec<String> = Vec::new();
-    notes.extend(entry.suspect.clone());
-    match &entry.reason {
-        Some(reason) => notes.push(reason.clone()),
-        None => notes.extend(entry.warnings.clone()),
-    }
-    notes.extend(entry.days.map(|(first, last)| format!("{first} to {last}")));
-    if entry.mode == Mode::Delta {
-        notes.extend(entry.base.as_ref().map(|base| format!("builds on {base}")));
-        notes.extend(entry.swept.map(|swept| format!("all read {}", swept.strftime("%Y-%m-%d"))));
-    }
-    notes.extend(entry.why.as_ref().map(|why| format!("all was read: {why}")));
-    let drift = entry.drift.filter(|drift| *drift > 0);
-    notes.extend(
-        drift.map(|drift| format!("{} that Tempo had not told of", several(drift, "change", "changes"))),
-    );
-    notes.join("; ")
-}
-
 async fn verify(vault: &Vault, which: &Which, depth: Depth, out: Out) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        schema: u32,
-        #[serde(flatten)]
-        report: &'a Report,
-    }
     let (tenant, name) = (&which.tenant, &which.snapshot);
-    let run = run_named(vault, tenant, name).await?;
+    let run = snapshots::run_named(vault, tenant, name).await?;
     let bar =
         if out.draws() && depth != Depth::Structure { ProgressBar::new(0) } else { ProgressBar::hidden() };
     bar.set_style(
@@ -255,9 +134,8 @@ async fn verify(vault: &Vault, which: &Which, depth: Depth, out: Out) -> anyhow:
     };
     let report = vault.verify_snapshot(tenant, &run, depth, &progress).await;
     bar.finish_and_clear();
-    let Some(report) = report? else { return Err(none(vault, tenant, name).await?.into()) };
-    let document = Document { schema: fermata_core::FORMAT, report: &report };
-    out.result(&document, || verified(tenant, depth, &report))?;
+    let Some(report) = report? else { return Err(snapshots::none(vault, tenant, name).await?.into()) };
+    out.result(&snapshots::verified(&report), || verified(tenant, depth, &report))?;
     Ok(if report.ok { exit::DONE } else { exit::FAILED })
 }
 
@@ -270,6 +148,10 @@ fn verified(tenant: &Tenant, depth: Depth, report: &Report) -> String {
     let checked = match depth {
         Depth::Structure => {
             "all chunks are there with the right size, and the manifest is as it was signed (--data reads them too)"
+                .to_owned()
+        }
+        Depth::Stored => {
+            "the bytes of all chunks are those that were stored, and the manifest is as it was signed (--data reads the records too)"
                 .to_owned()
         }
         Depth::Data => {

@@ -1,14 +1,14 @@
 //! Differences as lines for people.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 
 use fermata_core::catalogue::Entity;
 use fermata_core::manifest::Manifest;
 use fermata_engine::diff::Difference;
 use fermata_engine::fields::{self, Field};
 
-use super::{Form, Found};
+use crate::desk::diff::{Form, Found};
 use crate::out::{Pieces, WIDTH, count, cut, indented, plain, several};
 
 /// Before a record's sign, and before what it says.

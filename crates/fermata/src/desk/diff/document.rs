@@ -7,30 +7,43 @@ use fermata_engine::diff::Difference;
 use fermata_engine::fields;
 
 use super::{Form, Found};
-use crate::out::Pieces;
 
 /// A document in the making. Its first part is out before its last is known.
-#[derive(Default)]
-pub(super) struct Document {
-    pieces: Pieces,
+#[derive(Debug)]
+pub(crate) struct Document<W> {
+    pieces: W,
     entities: u64,
     records: u64,
 }
 
-impl Document {
+impl<W: io::Write> Document<W> {
+    /// One that is written there.
+    pub(crate) fn new(pieces: W) -> Self {
+        Self { pieces, entities: 0, records: 0 }
+    }
+
+    /// What it was written to.
+    pub(crate) fn into_inner(self) -> W {
+        self.pieces
+    }
+
+    fn put(&mut self, piece: &str) -> io::Result<()> {
+        self.pieces.write_all(piece.as_bytes())
+    }
+
     /// Begins an entity, up to its records.
     fn entity(&mut self, name: &str, status: &str, rest: &str) -> io::Result<()> {
         let comma = if self.entities == 0 { "" } else { "," };
         self.entities += 1;
         self.records = 0;
-        self.pieces.put(&format!(r#"{comma}{{"entity":{},"status":"{status}",{rest}"#, text(name)))
+        self.put(&format!(r#"{comma}{{"entity":{},"status":"{status}",{rest}"#, text(name)))
     }
 }
 
-impl Form for Document {
+impl<W: io::Write> Form for Document<W> {
     fn begin(&mut self, before: &Manifest, after: &Manifest) -> io::Result<()> {
         let (tenant, from, to) = (&after.tenant, &before.run, &after.run);
-        self.pieces.put(&format!(
+        self.put(&format!(
             r#"{{"schema":{},"tenant":"{tenant}","from":"{from}","to":"{to}","entities":["#,
             fermata_core::FORMAT
         ))
@@ -71,7 +84,7 @@ impl Form for Document {
             Difference::Deleted(record) => ("deleted", record, None),
             Difference::Changed { before, after } => ("changed", after, Some(fields::altered(before, after))),
         };
-        self.pieces.put(&format!(r#"{comma}{{"change":"{change}","record":{record}"#))?;
+        self.put(&format!(r#"{comma}{{"change":"{change}","record":{record}"#))?;
         if let Some(altered) = altered {
             let side = |name, value: Option<&str>| {
                 value.map_or_else(String::new, |value| format!(r#","{name}":{value}"#))
@@ -80,17 +93,17 @@ impl Form for Document {
                 let (old, new) = (side("old", field.before), side("new", field.after));
                 format!(r#"{{"field":{}{old}{new}}}"#, text(&field.path))
             });
-            self.pieces.put(&format!(r#","fields":[{}]"#, fields.collect::<Vec<_>>().join(",")))?;
+            self.put(&format!(r#","fields":[{}]"#, fields.collect::<Vec<_>>().join(",")))?;
         }
-        self.pieces.put("}")
+        self.put("}")
     }
 
     fn end_of_entity(&mut self, of: &Found<'_>) -> io::Result<()> {
-        self.pieces.put(if of.missing_key.is_some() { "}" } else { "]}" })
+        self.put(if of.missing_key.is_some() { "}" } else { "]}" })
     }
 
     fn end(&mut self) -> io::Result<()> {
-        self.pieces.put("]}\n")?;
+        self.put("]}\n")?;
         self.pieces.flush()
     }
 }
