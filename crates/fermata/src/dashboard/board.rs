@@ -277,8 +277,8 @@ fn is_overdue(settings: &Settings, last: &Last, now: Timestamp) -> bool {
         Some(Ok(schedule)) => {
             let due = now.checked_sub(GRACE).ok().and_then(|before| schedule.last_before(before));
             // Settings that were changed since may have had another schedule: then one due time is passed over, and no more.
-            let due =
-                due.and_then(|due| if settings.saved < due { Some(due) } else { schedule.last_before(due) });
+            let before = |due: Timestamp| schedule.last_before(due - SignedDuration::from_secs(1));
+            let due = due.and_then(|due| if settings.saved < due { Some(due) } else { before(due) });
             due.is_some_and(|due| last.started < due)
         }
         _ => now.duration_since(last.sealed) > OLD,
