@@ -25,6 +25,7 @@ mod tables;
 mod tidy;
 mod tls;
 mod truth;
+mod users;
 
 use std::path::Path;
 

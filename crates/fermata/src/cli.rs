@@ -7,6 +7,7 @@
 )]
 
 mod queue;
+mod user;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use jiff::civil::Date;
 use crate::config::LogFormat;
 pub(crate) use queue::{JobsAction, JobsCommand, QueueAction, QueueCommand, WhichJobs};
 use tracing_subscriber::filter::LevelFilter;
+pub(crate) use user::{UserAction, UserCommand, UserSet};
 
 /// Backs up what Tempo keeps outside Jira: worklogs, teams, accounts, plans and the rest.
 #[derive(Debug, Parser)]
@@ -85,6 +87,8 @@ pub(crate) enum Command {
     Scheduler(Scheduler),
     /// Serve the page where tokens are stored and failed jobs are retried, until told to stop
     Dashboard(Dashboard),
+    /// Who may sign in on that page, and what they may do there
+    User(UserCommand),
     /// Put back into the queue what unfinished runs lack there
     Reconcile,
     /// Jobs in the queue: what they are at, and what an operator does about it
@@ -320,6 +324,9 @@ pub(crate) struct Dashboard {
     /// Where the page is served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
     pub(crate) listen: SocketAddr,
+    /// Users file: who may sign in [environment: FERMATA_USERS] [default: ./fermata-users.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) users: Option<PathBuf>,
     /// Key file with which records may be looked at and downloaded; without it the page shows counts alone
     #[arg(long, value_name = "FILE")]
     pub(crate) data_key: Option<PathBuf>,

@@ -19,6 +19,7 @@ mod runs;
 mod snapshots;
 mod tenant;
 mod token;
+mod user;
 mod worker;
 
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
         Command::Worker(worker) => worker::run(worker, &config, *out).await,
         Command::Scheduler(scheduler) => worker::schedule(scheduler, &config, *out).await,
         Command::Dashboard(dashboard) => crate::dashboard::run(dashboard, &config, *out).await,
+        Command::User(command) => user::run(command, &config, *out),
         Command::Reconcile => enqueue::reconcile(&config, *out).await,
         Command::Jobs(command) => jobs::run(command, &config, *out, now).await,
         Command::Queue(command) => queue::run(command, &config, *out, now).await,

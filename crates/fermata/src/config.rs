@@ -6,9 +6,17 @@
 //! | `FERMATA_KEY_FILE` | `key_file` | the age key that opens tokens, checkpoints and records |
 //! | `FERMATA_RECIPIENTS` | `recipients` | public age keys to encrypt records to, with commas between |
 //! | `FERMATA_REDIS` | `redis` | the queue of a fleet: `redis://[user:password@]host[:port][/db]`, `rediss://` with TLS, `redis+sentinel://host,host/master` |
+//! | `FERMATA_USERS` | `users` | who may sign in on the page, and what they may do |
+//! | `FERMATA_PUBLIC_URL` | `public_url` | the page's address as browsers see it, like `https://fermata.example.com` |
+//! | `FERMATA_OIDC_ISSUER` | `oidc_issuer` | the identity provider's address |
+//! | `FERMATA_OIDC_CLIENT_ID` | `oidc_client_id` | as what the page is registered there |
+//! | `FERMATA_OIDC_CLIENT_SECRET` | `oidc_client_secret` | with what it shows that it is that |
+//! | `FERMATA_OIDC_NAME` | `oidc_name` | what people are known by: `email` (the default), `preferred_username` or `sub` |
 //! | `FERMATA_LOG` | `log_level` | `error`, `warn`, `info`, `debug` or `trace` |
 //!
 //! Besides these it picks out what each cloud's own tools read, and hands it to the vault: credentials, regions, endpoints.
+
+mod web;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
 use crate::exit::Usage;
+pub(crate) use web::Web;
 
 /// The store when none is named.
 const STORE: &str = "./fermata-data";
@@ -27,11 +36,17 @@ const KEY_FILE: &str = "./fermata.key";
 const FILE: &str = "./fermata.toml";
 
 /// What `fermata.toml` may hold, each beside the variable that comes before it.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("store", "FERMATA_STORE"),
     ("key_file", "FERMATA_KEY_FILE"),
     ("recipients", "FERMATA_RECIPIENTS"),
     ("redis", "FERMATA_REDIS"),
+    ("users", "FERMATA_USERS"),
+    ("public_url", "FERMATA_PUBLIC_URL"),
+    ("oidc_issuer", "FERMATA_OIDC_ISSUER"),
+    ("oidc_client_id", "FERMATA_OIDC_CLIENT_ID"),
+    ("oidc_client_secret", "FERMATA_OIDC_CLIENT_SECRET"),
+    ("oidc_name", "FERMATA_OIDC_NAME"),
     ("log_level", "FERMATA_LOG"),
 ];
 
@@ -52,6 +67,8 @@ pub(crate) struct Config {
     redis: Option<String>,
     /// Who gives the command: user and machine, for the audit list.
     pub(crate) who: String,
+    /// Who may sign in on the page, and how.
+    pub(crate) web: Web,
     /// The flags that name these, for a process that works in the same place.
     arguments: Vec<String>,
     /// How the log is written.
@@ -117,6 +134,8 @@ impl Config {
         let redis = named(global.redis.as_ref(), "FERMATA_REDIS");
         let recipients = named(None, "FERMATA_RECIPIENTS").unwrap_or_default();
         let log_level = named(None, "FERMATA_LOG");
+        let (web, web_wrong) = Web::from(|variable| named(None, variable));
+        wrong.extend(web_wrong);
         let recipients: Vec<_> = recipients
             .split([',', ' ', '\n'])
             .filter(|text| !text.is_empty())
@@ -153,6 +172,7 @@ impl Config {
             recipients,
             redis,
             who,
+            web,
             arguments: arguments(global),
             log_format: global.log,
             log_level,
@@ -292,7 +312,7 @@ mod tests {
             assert_eq!(wrong, expect);
         };
         check("FERMATA_STORE = \"/a\"\nkey_file = \"/b\"", &[]);
-        let names = "store, key_file, recipients, redis, log_level";
+        let names = SETTINGS.map(|(setting, _)| setting).join(", ");
         check(
             "store = 5\nstor = \"x\"",
             &[

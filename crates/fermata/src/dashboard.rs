@@ -3,7 +3,7 @@
 //! Pages are made here, whole; what a person does is a form. A script in the browser only looks again when something
 //! has changed, and listens to keys. The page can seal a token and open none: its vault has no key.
 
-mod access;
+pub(crate) mod access;
 mod api;
 mod board;
 mod deeds;
@@ -52,6 +52,8 @@ pub(crate) struct App {
     pub(crate) board: Board,
     pub(crate) tasks: Tasks,
     pub(crate) ledger: Ledger,
+    /// The terminal that the page was started in.
+    pub(crate) out: Out,
     /// Tells browsers that there is something new to see.
     pub(crate) changes: Changes,
     /// Ends with the page, and with it all that runs for it.
@@ -100,7 +102,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
         .await
         .with_context(|| format!("cannot listen on {}", asked.listen))?;
     let address = listener.local_addr()?;
-    let (access, link) = Access::new(address)?;
+    let access = Access::open(asked.users.as_deref(), &config.web, address)?;
     let changes = Changes::new();
     let app = Arc::new(App {
         board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
@@ -111,13 +113,17 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
         queue,
         store: out::plain(&config.store),
         access,
+        out,
         changes,
         end: CancellationToken::new(),
     });
     let _end = app.end.clone().drop_guard();
     tokio::spawn(board::keep(app.clone()));
-    out.say(&format!("dashboard: http://{address}/; SIGTERM or Ctrl-C stops it"));
-    if let Some(link) = link {
+    out.say(&format!("dashboard: {}; SIGTERM or Ctrl-C stops it", app.access.home()));
+    if let Some(warning) = app.access.warning() {
+        tracing::warn!("{warning}");
+    }
+    if let Some(link) = app.access.new_link() {
         out.say(&format!("sign in, once: {link}"));
     }
     serve(listener, app, &stop).await?;

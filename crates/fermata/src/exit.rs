@@ -12,6 +12,7 @@ use fermata_tempo::{Disposition, TempoError};
 use fermata_vault::{BadRecipient, KeyError, VaultError};
 
 use crate::config::ConfigError;
+use crate::dashboard::access::users::UsersError;
 
 /// All was done.
 pub(crate) const DONE: u8 = 0;
@@ -59,6 +60,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             || cause.is::<BadJobId>()
             || cause.is::<ScheduleError>()
             || cause.is::<ConfigError>()
+            || cause.is::<UsersError>()
             || cause.is::<NameError>()
             || cause.is::<PlanError>()
             || cause.is::<ClientError>()
