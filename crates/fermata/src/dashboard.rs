@@ -8,6 +8,7 @@ mod api;
 mod board;
 mod deeds;
 mod html;
+mod operations;
 mod pages;
 mod problem;
 mod routes;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::access::Access;
 use self::board::Board;
 use self::deeds::Ledger;
+use self::operations::Operations;
 use self::tasks::Tasks;
 use crate::cli::Dashboard;
 use crate::commands::{self, fleet};
@@ -54,6 +56,7 @@ pub(crate) struct App {
     pub(crate) ledger: Ledger,
     /// The terminal that the page was started in.
     pub(crate) out: Out,
+    pub(crate) operations: Arc<Operations>,
     /// Tells browsers that there is something new to see.
     pub(crate) changes: Changes,
     /// Ends with the page, and with it all that runs for it.
@@ -104,10 +107,12 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let address = listener.local_addr()?;
     let access = Access::open(asked.users.as_deref(), &config.web, address)?;
     let changes = Changes::new();
+    let end = CancellationToken::new();
     let app = Arc::new(App {
         board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
         tasks: Tasks::new(config, changes.clone()),
         ledger: Ledger::default(),
+        operations: Arc::new(Operations::new(changes.clone(), end.clone())),
         vault,
         data,
         queue,
@@ -115,7 +120,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
         access,
         out,
         changes,
-        end: CancellationToken::new(),
+        end,
     });
     let _end = app.end.clone().drop_guard();
     tokio::spawn(board::keep(app.clone()));

@@ -5,8 +5,6 @@
 
 mod act;
 
-pub(super) use act::check_reason;
-
 use fermata_core::catalogue;
 use fermata_fleet::queue::{Action, Filter, JobView, SEAL};
 use fermata_fleet::{JobId, JobState, Queue};

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::fleet;
-use super::jobs::check_reason;
 use crate::cli::{QueueAction, QueueCommand};
 use crate::config::Config;
+use crate::desk::jobs::check_reason;
 use crate::exit::{self, Usage};
 use crate::out::{Out, count, duration, from_now, plain, several, table};
 

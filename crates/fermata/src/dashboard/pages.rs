@@ -1,6 +1,10 @@
 //! A module for each page.
 
+pub(crate) mod actions;
+pub(crate) mod audit;
 pub(crate) mod events;
+pub(crate) mod job;
+pub(crate) mod jobs;
 pub(crate) mod overview;
 pub(crate) mod settings;
 pub(crate) mod tenant;

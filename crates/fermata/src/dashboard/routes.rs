@@ -62,6 +62,13 @@ pub(crate) fn table() -> Vec<Route> {
         get("/tenants/{tenant}/settings", VIEWER, pages::settings::show),
         post("/tenants/{tenant}/settings", ADMIN, pages::settings::change),
         post("/tenants/{tenant}/remove", ADMIN, pages::settings::remove),
+        get("/jobs", VIEWER, pages::jobs::show),
+        get("/jobs/{tenant}/{run}/{entity}", VIEWER, pages::job::show),
+        get("/actions/new", OPERATOR, pages::actions::new),
+        post("/actions", OPERATOR, pages::actions::begin),
+        get("/actions/{id}", VIEWER, pages::actions::show),
+        post("/actions/{id}/stop", OPERATOR, pages::actions::stop),
+        get("/audit", VIEWER, pages::audit::show),
 
         get("/api/v1/openapi.json", Public, api::openapi),
         get("/api/v1/tenants", VIEWER, api::tenants::list),

@@ -13,15 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::JobsAction;
 use crate::config::Config;
+use crate::desk::jobs::check_reason;
 use crate::exit::{self, Usage};
-use crate::out::{self, Out, count, duration, several};
+use crate::out::{Out, count, duration, several};
 
 /// Skipped jobs that are named; the document names them all.
 const SKIPPED_SHOWN: usize = 20;
 /// Time between two plain lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-/// Longer than any reason that somebody reads.
-pub(crate) const REASON_CHARS_MAX: usize = 500;
 
 #[derive(Serialize)]
 struct Document {
@@ -112,16 +111,6 @@ async fn carry_out(queue: &Queue, preview: Preview, order: &Order, out: Out) -> 
     outcome
 }
 
-/// A reason that fits a line of the audit list.
-pub(crate) fn check_reason(reason: Option<String>) -> Result<Option<String>, Usage> {
-    match reason {
-        Some(reason) if reason.chars().count() > REASON_CHARS_MAX => {
-            Err(Usage(format!("--reason: say it in {REASON_CHARS_MAX} characters")))
-        }
-        reason => Ok(reason.map(|reason| out::plain(&reason)).filter(|reason| !reason.trim().is_empty())),
-    }
-}
-
 fn none(action: Action, filter: &Filter) -> String {
     let which = match (action, filter.state) {
         (_, Some(_)) => "No job matches",
@@ -197,12 +186,5 @@ mod tests {
     #[test]
     fn the_bar_can_be_drawn() {
         bar(3, Action::Retry).finish_and_clear();
-    }
-
-    #[test]
-    fn a_reason_is_a_line() {
-        assert_eq!(check_reason(Some(" ".to_owned())).unwrap(), None);
-        assert_eq!(check_reason(Some("a\nb".to_owned())).unwrap().as_deref(), Some("a b"));
-        check_reason(Some("x".repeat(REASON_CHARS_MAX + 1))).unwrap_err();
     }
 }

@@ -1,0 +1,88 @@
+//! `/audit`: who did what, when and why.
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use fermata_core::names::Tenant;
+use fermata_fleet::queue::AuditEntry;
+use maud::html;
+use serde::Deserialize;
+
+use crate::dashboard::access::Person;
+use crate::dashboard::html::{self, Place, Tone, cli, notice, number, pager, time};
+use crate::dashboard::problem::Problem;
+use crate::dashboard::routes::Asker;
+use crate::dashboard::{App, Shared};
+use crate::out;
+
+/// Lines on a page.
+const SIZE: usize = 100;
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    page: usize,
+}
+
+/// What a person may know of what was done, newest first. Who is limited to some tenants sees what names one of them.
+pub(crate) async fn entries(app: &App, person: &Person) -> Result<Vec<AuditEntry>, Problem> {
+    let entries = match &app.queue {
+        Some(queue) => queue.audited().await?,
+        None => app.ledger.entries(),
+    };
+    let theirs = |entry: &AuditEntry| {
+        let tenant = entry.target.split(['/', ' ']).next().and_then(|name| name.parse::<Tenant>().ok());
+        person.tenants.is_none()
+            || entry.who == person.name
+            || tenant.is_some_and(|tenant| person.sees(&tenant))
+    };
+    Ok(entries.into_iter().filter(theirs).collect())
+}
+
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    person: Asker,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let words = asked.q.trim().to_lowercase();
+    let has = |text: &str| text.to_lowercase().contains(&words);
+    let entries: Vec<_> = entries(&app, &person)
+        .await?
+        .into_iter()
+        .filter(|entry| {
+            has(&entry.who)
+                || has(&entry.action)
+                || has(&entry.target)
+                || entry.reason.as_deref().is_some_and(has)
+        })
+        .collect();
+    let page = asked.page.max(1);
+    let shown = entries.iter().skip((page - 1).saturating_mul(SIZE)).take(SIZE);
+    let body = html! {
+        @if app.queue.is_none() { (notice(Tone::Quiet, &html! { "On one machine the list begins with this process; what was before is in its log." })) }
+        form.bar method="get" action="/audit" role="search" {
+            div { label for="q" { "Find" } input id="q" type="search" name="q" value=(asked.q) placeholder="who, what, why"; }
+            button type="submit" { "Show" }
+        }
+        section id="entries" data-live {
+            @if entries.is_empty() { p { "Nobody did anything that matches." } }
+            @else {
+                div.scroll { table.stack {
+                    thead { tr { th scope="col" { "When" } th scope="col" { "Who" } th scope="col" { "What" } th scope="col" { "To what" } th.num scope="col" { "Jobs" } th scope="col" { "Why" } } }
+                    tbody { @for entry in shown { tr {
+                        td data-label="When" { (time(entry.at)) }
+                        th scope="row" { (out::plain(&entry.who)) }
+                        td data-label="What" { (entry.action) }
+                        td data-label="To what" { (out::plain(&entry.target)) }
+                        td.num data-label="Jobs" { @if entry.count != 1 { (number(entry.count)) } }
+                        td data-label="Why" { @if let Some(reason) = &entry.reason { (out::plain(reason)) } }
+                    } } }
+                } }
+                (pager(page, SIZE, entries.len(), |page| html::query("/audit", &[("q", &asked.q), ("page", &page.to_string())])))
+            }
+        }
+        @if app.queue.is_some() { (cli("fermata queue audit")) }
+    };
+    Ok(html::page(&app, &person, Place::Audit, "Audit", &body))
+}

@@ -1,0 +1,169 @@
+//! `/jobs`: what is in the queue.
+
+use axum::extract::{Query, State};
+use axum::response::Response;
+use fermata_fleet::JobState;
+use fermata_fleet::queue::{Filter, JobView};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{actions, job};
+use crate::dashboard::Shared;
+use crate::dashboard::access::{Person, Role};
+use crate::dashboard::html::{self, Place, Tone, badge, cli, number, pager, time};
+use crate::dashboard::problem::Problem;
+use crate::dashboard::routes::Asker;
+use crate::out;
+
+/// Jobs on a page.
+pub(crate) const SIZE: usize = 50;
+
+/// What is looked for, as it stands in the address.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    pub(crate) tenant: String,
+    pub(crate) run: String,
+    pub(crate) entity: String,
+    pub(crate) state: String,
+    pub(crate) error: String,
+    pub(crate) page: usize,
+}
+
+impl Asked {
+    pub(crate) fn filter(&self) -> Result<Filter, Problem> {
+        let bad = |name: &str, why: &dyn std::fmt::Display| Problem::bad(format!("{name}: {why}"));
+        let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        Ok(Filter {
+            tenant: given(&self.tenant)
+                .map(|name| name.parse())
+                .transpose()
+                .map_err(|error| bad("tenant", &error))?,
+            run: given(&self.run).map(|name| name.parse()).transpose().map_err(|error| bad("run", &error))?,
+            entity: given(&self.entity),
+            state: given(&self.state)
+                .map(|name| name.parse())
+                .transpose()
+                .map_err(|error| bad("state", &error))?,
+            error: given(&self.error),
+        })
+    }
+
+    fn address(&self, page: usize) -> String {
+        let page = if page > 1 { page.to_string() } else { String::new() };
+        let fields = [
+            ("tenant", &*self.tenant),
+            ("run", &self.run),
+            ("entity", &self.entity),
+            ("state", &self.state),
+            ("error", &self.error),
+            ("page", &page),
+        ];
+        html::query("/jobs", &fields)
+    }
+}
+
+/// A state: sign, word and colour.
+pub(crate) fn state(state: JobState) -> Markup {
+    let tone = match state {
+        JobState::Dead => Tone::Bad,
+        JobState::Retry | JobState::Parked => Tone::Warn,
+        JobState::Running => Tone::Busy,
+        JobState::Queued | JobState::Waiting => Tone::Quiet,
+        JobState::Done => Tone::Good,
+    };
+    badge(tone, state.name())
+}
+
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    person: Asker,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Problem> {
+    let filter = asked.filter()?;
+    let page = asked.page.max(1);
+    let (jobs, total) = find(&app, &person, &filter, page).await?;
+    let words = filter.words();
+    let body = html! {
+        form.bar method="get" action="/jobs" role="search" {
+            div { label for="tenant" { "Tenant" } input id="tenant" type="search" name="tenant" value=(asked.tenant) autocomplete="off"; }
+            div { label for="entity" { "Entity" } input id="entity" name="entity" value=(asked.entity) autocomplete="off"; }
+            div {
+                label for="state" { "State" }
+                select id="state" name="state" {
+                    option value="" { "any" }
+                    @for state in JobState::ALL { option value=(state.name()) selected[asked.state == state.name()] { (state.name()) } }
+                }
+            }
+            div { label for="error" { "Error" } input id="error" name="error" value=(asked.error) autocomplete="off"; }
+            @if !asked.run.is_empty() { input type="hidden" name="run" value=(asked.run); }
+            button type="submit" { "Show" }
+        }
+        form method="get" action="/actions/new" {
+            section id="jobs" data-live { (table(&person, &jobs)) }
+            (pager(page, SIZE, usize::try_from(total).unwrap_or(usize::MAX), |page| asked.address(page)))
+            @if person.may(Role::Operator) && !jobs.is_empty() {
+                div.actions {
+                    button type="submit" name="action" value="retry" data-key="r" { "Retry those chosen…" }
+                    button type="submit" name="action" value="cancel" { "Cancel those chosen…" }
+                    @if person.may(Role::Admin) { button.danger type="submit" name="action" value="discard" { "Discard those chosen…" } }
+                }
+            }
+        }
+        (cli(&format!("fermata jobs list {}", words.trim_start_matches("--all").trim())))
+    };
+    Ok(html::page(&app, &person, Place::Jobs, "Jobs", &body))
+}
+
+/// A page of the jobs that match and that a person may know of, and how many match in all.
+pub(crate) async fn find(
+    app: &Shared,
+    person: &Person,
+    filter: &Filter,
+    page: usize,
+) -> Result<(Vec<JobView>, u64), Problem> {
+    let queue = actions::queue(app)?;
+    let most = if person.tenants.is_none() { page.saturating_mul(SIZE) } else { usize::MAX };
+    let (jobs, total) = queue.list(filter, most).await?;
+    let before = jobs.len();
+    let jobs: Vec<_> = jobs.into_iter().filter(|job| person.sees(&job.tenant)).collect();
+    let total = if person.tenants.is_none() { total } else { total - (before - jobs.len()) as u64 };
+    Ok((jobs.into_iter().skip((page - 1).saturating_mul(SIZE)).take(SIZE).collect(), total))
+}
+
+/// Jobs as rows that can be chosen.
+pub(crate) fn table(person: &Person, jobs: &[JobView]) -> Markup {
+    let chooses = person.may(Role::Operator);
+    html! {
+        @if jobs.is_empty() { p { "No job matches." } }
+        @else {
+            div.scroll { table.stack {
+                thead { tr {
+                    @if chooses { th.tight scope="col" { input type="checkbox" data-all aria-label="all on this page"; } }
+                    th scope="col" { "State" } th scope="col" { "Job" } th scope="col" { "Attempt" } th scope="col" { "Since" } th scope="col" { "Next" } th scope="col" { "Note" }
+                } }
+                tbody { @for job in jobs { (row(chooses, job)) } }
+            } }
+        }
+    }
+}
+
+fn row(chooses: bool, job: &JobView) -> Markup {
+    let waits = (!job.waits_for.is_empty()).then(|| format!("waits for {}", job.waits_for.join(", ")));
+    let on = job.worker.as_ref().map(|worker| format!("on {worker}"));
+    let note = waits.or(on).or(job.why.clone()).or(job.error.clone()).unwrap_or_default();
+    html! {
+        tr {
+            @if chooses { td.tight { input type="checkbox" name="job" value=(job.id) aria-label=(job.id); } }
+            td.tight data-label="State" { (state(job.state)) }
+            th scope="row" { a href=(job::href(&job.id)) { (job.tenant.as_str()) " " (job.entity) } span.sub { (job.run.as_str()) } }
+            td data-label="Attempt" { (job.attempt) "/" (job.attempts_max) }
+            td data-label="Since" { @if let Some(since) = job.since { (time(since)) } }
+            td data-label="Next" { @if let Some(next) = actions::waits_until(job) { (time(next)) } }
+            td data-label="Note" {
+                (out::cut(&out::plain(&note), 200))
+                @if let Some(progress) = job.progress.filter(|_| job.state == JobState::Running) { span.sub { (number(progress.records)) " records" } }
+            }
+        }
+    }
+}
