@@ -82,6 +82,13 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/token", VIEWER, api::tenants::token),
         put("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::store_token),
         delete("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::remove_token),
+        get("/api/v1/jobs", VIEWER, api::jobs::list),
+        get("/api/v1/jobs/{tenant}/{run}/{entity}", VIEWER, api::jobs::show),
+        get("/api/v1/actions", VIEWER, api::jobs::operations),
+        post("/api/v1/actions", OPERATOR, api::jobs::act),
+        get("/api/v1/actions/{id}", VIEWER, api::jobs::operation),
+        post("/api/v1/actions/{id}/stop", OPERATOR, api::jobs::stop),
+        get("/api/v1/audit", VIEWER, api::jobs::audited),
     ]
 }
 

@@ -75,7 +75,7 @@ impl Meant {
         Ok(meant)
     }
 
-    fn action(&self) -> Result<Action, Problem> {
+    pub(crate) fn action(&self) -> Result<Action, Problem> {
         self.action.ok_or_else(|| Problem::bad("action: it is retry, cancel or discard"))
     }
 
@@ -184,9 +184,14 @@ pub(crate) async fn new(
     Query(fields): Query<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let meant = Meant::read(&fields)?;
-    check(&person, meant.action()?)?;
-    let preview = meant.preview(queue(&app)?, &person).await?;
+    let preview = look(&app, &person, &meant).await?;
     Ok(previewed(&app, &person, &meant, &preview, None))
+}
+
+/// What would be done.
+pub(crate) async fn look(app: &Shared, person: &Person, meant: &Meant) -> Result<Preview, Problem> {
+    check(person, meant.action()?)?;
+    meant.preview(queue(app)?, person).await
 }
 
 fn previewed(
@@ -284,10 +289,8 @@ pub(crate) enum Started {
 
 /// Does what is meant to one job, or begins to do it to many.
 pub(crate) async fn start(app: &Shared, person: &Person, meant: &Meant) -> Result<Started, Problem> {
-    let action = meant.action()?;
-    check(person, action)?;
+    let preview = look(app, person, meant).await?;
     let queue = queue(app)?;
-    let preview = meant.preview(queue, person).await?;
     let Some(first) = preview.able.first() else {
         let why = preview.skipped.first().map_or_else(
             || "no job is meant".to_owned(),
@@ -384,10 +387,16 @@ pub(crate) async fn stop(
     person: Asker,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    find(&app, &person, &id)?.stop.cancel();
+    end(&app, &person, &id)?;
+    Ok(Redirect::to(&format!("/actions/{id}")).into_response())
+}
+
+/// Stops one after the job under way.
+pub(crate) fn end(app: &Shared, person: &Person, id: &str) -> Result<(), Problem> {
+    find(app, person, id)?.stop.cancel();
     app.changes.tell();
     tracing::info!(who = person.name, operation = id, "stopped");
-    Ok(Redirect::to(&format!("/actions/{id}")).into_response())
+    Ok(())
 }
 
 pub(crate) fn find(app: &Shared, person: &Person, id: &str) -> Result<Arc<Operation>, Problem> {

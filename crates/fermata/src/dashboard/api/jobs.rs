@@ -1,0 +1,233 @@
+//! Jobs in the queue, what is done to them, and who did what.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use fermata_fleet::bulk::{Progress, Skipped};
+use fermata_fleet::queue::{AuditEntry, JobView};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Sent};
+use crate::dashboard::Shared;
+use crate::dashboard::operations::Operation;
+use crate::dashboard::pages::actions::{self, Meant, Started};
+use crate::dashboard::pages::{audit, job, jobs};
+use crate::dashboard::problem::Problem;
+use crate::dashboard::routes::{Asker, Theirs};
+
+/// Jobs, as `fermata jobs list --json` has them.
+#[derive(Debug, Serialize)]
+pub(crate) struct List {
+    schema: u32,
+    jobs: Vec<JobView>,
+    total: u64,
+    page: usize,
+}
+
+pub(crate) async fn list(
+    State(app): State<Shared>,
+    person: Asker,
+    Query(asked): Query<jobs::Asked>,
+) -> Answer<List> {
+    let page = asked.page.max(1);
+    let (jobs, total) = jobs::find(&app, &person, &asked.filter()?, page).await?;
+    Ok(Json(List { schema: fermata_core::FORMAT, jobs, total, page }))
+}
+
+/// A job, as `fermata jobs show --json` has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct One {
+    schema: u32,
+    job: JobView,
+    why: String,
+}
+
+pub(crate) async fn show(
+    State(app): State<Shared>,
+    _: Asker,
+    theirs: Theirs,
+    Path((_, run, entity)): Path<(String, String, String)>,
+) -> Answer<One> {
+    let id = job::id(theirs, &run, &entity)?;
+    let queue = actions::queue(&app)?;
+    let job = queue
+        .job(&id)
+        .await?
+        .ok_or_else(|| Problem::missing(format!("there is no job {id} in the queue")))?;
+    let why = queue.why(&job).await?;
+    Ok(Json(One { schema: fermata_core::FORMAT, job, why }))
+}
+
+/// What is to be done, and to which jobs: those named, or all that match.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Asked {
+    action: String,
+    jobs: Vec<String>,
+    tenant: String,
+    run: String,
+    entity: String,
+    state: String,
+    error: String,
+    probe: bool,
+    reason: String,
+    rps: Option<u32>,
+    dry_run: bool,
+}
+
+impl Asked {
+    fn meant(self) -> Result<Meant, Problem> {
+        let rps = self.rps.map(|rps| rps.to_string()).unwrap_or_default();
+        let probe = if self.probe { "1" } else { "" }.to_owned();
+        let fields = [
+            ("action", self.action),
+            ("tenant", self.tenant),
+            ("run", self.run),
+            ("entity", self.entity),
+            ("state", self.state),
+            ("error", self.error),
+            ("probe", probe),
+            ("reason", self.reason),
+            ("rps", rps),
+        ];
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let jobs = self.jobs.into_iter().map(|job| ("job".to_owned(), job));
+        Meant::read(&fields.chain(jobs).collect::<Vec<_>>())
+    }
+}
+
+/// What was or would be done, as `fermata jobs retry --json` has it.
+#[derive(Debug, Serialize)]
+struct Document {
+    schema: u32,
+    action: &'static str,
+    matched: u64,
+    done: u64,
+    skipped: Vec<Skipped>,
+    dry_run: bool,
+}
+
+/// Something that is being done to many jobs, or was.
+#[derive(Debug, Serialize)]
+pub(crate) struct OperationView {
+    id: String,
+    action: &'static str,
+    target: String,
+    who: String,
+    reason: Option<String>,
+    rps: u32,
+    began: Timestamp,
+    ended: Option<Timestamp>,
+    stopped: bool,
+    progress: Progress,
+    /// Jobs that nothing was done to, the first thousand of them.
+    skipped: Vec<Skipped>,
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct OperationDocument {
+    schema: u32,
+    operation: OperationView,
+}
+
+impl OperationDocument {
+    fn of(operation: &Operation) -> Self {
+        Self { schema: fermata_core::FORMAT, operation: view(operation) }
+    }
+}
+
+fn view(operation: &Operation) -> OperationView {
+    let state = operation.state();
+    OperationView {
+        id: operation.id.clone(),
+        action: operation.action.name(),
+        target: operation.target.clone(),
+        who: operation.who.clone(),
+        reason: operation.reason.clone(),
+        rps: operation.rps.get(),
+        began: operation.began,
+        stopped: operation.stop.is_cancelled(),
+        progress: state.progress,
+        ended: state.ended.as_ref().map(|ended| ended.at),
+        skipped: state.ended.as_ref().map(|ended| ended.skipped.clone()).unwrap_or_default(),
+        failure: state.ended.and_then(|ended| ended.failure),
+    }
+}
+
+pub(crate) async fn act(
+    State(app): State<Shared>,
+    person: Asker,
+    Sent(asked): Sent<Asked>,
+) -> Result<Response, Problem> {
+    let dry_run = asked.dry_run;
+    let meant = asked.meant()?;
+    let document = |matched, done, skipped| {
+        Ok(Json(Document {
+            schema: fermata_core::FORMAT,
+            action: meant.action()?.name(),
+            matched,
+            done,
+            skipped,
+            dry_run,
+        }))
+    };
+    if dry_run {
+        let preview = actions::look(&app, &person, &meant).await?;
+        let (matched, skipped) = (preview.matched(), preview.skipped);
+        return document(matched, 0, skipped).map(Json::into_response);
+    }
+    match actions::start(&app, &person, &meant).await? {
+        Started::One(_) => document(1, 1, Vec::new()).map(Json::into_response),
+        Started::Many(operation) => {
+            Ok((StatusCode::ACCEPTED, Json(OperationDocument::of(&operation))).into_response())
+        }
+        Started::NoReason(preview) => {
+            let what = format!("reason: say why; {} jobs are meant", preview.able.len());
+            Err(Problem::bad(what))
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Operations {
+    schema: u32,
+    operations: Vec<OperationView>,
+}
+
+pub(crate) async fn operations(State(app): State<Shared>, person: Asker) -> Json<Operations> {
+    let seen: Vec<Arc<Operation>> = app.operations.seen_by(&person);
+    Json(Operations { schema: fermata_core::FORMAT, operations: seen.iter().map(|one| view(one)).collect() })
+}
+
+pub(crate) async fn operation(
+    State(app): State<Shared>,
+    person: Asker,
+    Path(id): Path<String>,
+) -> Answer<OperationDocument> {
+    Ok(Json(OperationDocument::of(&*actions::find(&app, &person, &id)?)))
+}
+
+pub(crate) async fn stop(
+    State(app): State<Shared>,
+    person: Asker,
+    Path(id): Path<String>,
+) -> Answer<OperationDocument> {
+    actions::end(&app, &person, &id)?;
+    operation(State(app), person, Path(id)).await
+}
+
+/// The audit list, as `fermata queue audit --json` has it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Audit {
+    schema: u32,
+    entries: Vec<AuditEntry>,
+}
+
+pub(crate) async fn audited(State(app): State<Shared>, person: Asker) -> Answer<Audit> {
+    Ok(Json(Audit { schema: fermata_core::FORMAT, entries: audit::entries(&app, &person).await? }))
+}
