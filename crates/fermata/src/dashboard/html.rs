@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde::Deserialize;
 
 use super::access::{Person, Role};
 use super::problem::Problem;
@@ -180,6 +181,38 @@ pub(crate) fn number(number: u64) -> Markup {
 /// A command that does the same.
 pub(crate) fn cli(line: &str) -> Markup {
     html! { p.cli { span.label { "On the command line" } code { (line) } } }
+}
+
+/// The page of a list that is asked for, counted from 1.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(try_from = "u32")]
+pub(crate) struct PageNumber(u32);
+
+/// Pages beyond it no list has.
+const PAGES_MAX: u32 = 1_000_000;
+
+impl PageNumber {
+    /// It as a number, at least 1.
+    pub(crate) fn get(self) -> usize {
+        self.0.max(1) as usize
+    }
+
+    /// How many lines come before it, of so many on a page.
+    pub(crate) fn skips(self, size: usize) -> usize {
+        (self.get() - 1) * size
+    }
+}
+
+impl TryFrom<u32> for PageNumber {
+    type Error = String;
+
+    fn try_from(number: u32) -> Result<Self, String> {
+        if number <= PAGES_MAX {
+            Ok(Self(number))
+        } else {
+            Err(format!("no list has more than {PAGES_MAX} pages"))
+        }
+    }
 }
 
 /// Where a list goes on: what of it is shown, and the pages beside this one. `link` is the address of a page, counted from 1.

@@ -33,9 +33,8 @@ pub(crate) async fn list(
     person: Asker,
     Query(asked): Query<jobs::Asked>,
 ) -> Answer<List> {
-    let page = asked.page.max(1);
-    let (jobs, total) = jobs::find(&app, &person, &asked.filter()?, page).await?;
-    Ok(Json(List { schema: fermata_core::FORMAT, jobs, total, page }))
+    let (jobs, total) = jobs::find(&app, &person, &asked.filter()?, asked.page).await?;
+    Ok(Json(List { schema: fermata_core::FORMAT, jobs, total, page: asked.page.get() }))
 }
 
 /// A job, as `fermata jobs show --json` has it.

@@ -75,13 +75,12 @@ pub(crate) struct One {
 pub(crate) async fn list(State(app): State<Shared>, person: Asker, Query(asked): Query<Asked>) -> Json<List> {
     let now = now();
     let found = overview::find(&app, &person, &asked, now);
-    let page = asked.page.max(1);
-    let shown = found.rows.iter().skip((page - 1).saturating_mul(SIZE)).take(SIZE);
+    let shown = found.rows.iter().skip(asked.page.skips(SIZE)).take(SIZE);
     Json(List {
         schema: fermata_core::FORMAT,
         tenants: shown.map(|(row, health)| line(row, *health, now)).collect(),
         total: found.rows.len(),
-        page,
+        page: asked.page.get(),
         pages: found.rows.len().div_ceil(SIZE),
         looked: app.board.looked().at,
     })

@@ -8,7 +8,7 @@ use maud::html;
 use serde::Deserialize;
 
 use crate::dashboard::access::Person;
-use crate::dashboard::html::{self, Place, Tone, cli, notice, number, pager, time};
+use crate::dashboard::html::{self, PageNumber, Place, Tone, cli, notice, number, pager, time};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::Asker;
 use crate::dashboard::{App, Shared};
@@ -22,7 +22,7 @@ pub(crate) struct Asked {
     #[serde(default)]
     q: String,
     #[serde(default)]
-    page: usize,
+    page: PageNumber,
 }
 
 /// What a person may know of what was done, newest first. Who is limited to some tenants sees what names one of them.
@@ -57,8 +57,7 @@ pub(crate) async fn show(
                 || entry.reason.as_deref().is_some_and(has)
         })
         .collect();
-    let page = asked.page.max(1);
-    let shown = entries.iter().skip((page - 1).saturating_mul(SIZE)).take(SIZE);
+    let shown = entries.iter().skip(asked.page.skips(SIZE)).take(SIZE);
     let body = html! {
         @if app.queue.is_none() { (notice(Tone::Quiet, &html! { "On one machine the list begins with this process; what was before is in its log." })) }
         form.bar method="get" action="/audit" role="search" {
@@ -79,7 +78,7 @@ pub(crate) async fn show(
                         td data-label="Why" { @if let Some(reason) = &entry.reason { (out::plain(reason)) } }
                     } } }
                 } }
-                (pager(page, SIZE, entries.len(), |page| html::query("/audit", &[("q", &asked.q), ("page", &page.to_string())])))
+                (pager(asked.page.get(), SIZE, entries.len(), |page| html::query("/audit", &[("q", &asked.q), ("page", &page.to_string())])))
             }
         }
         @if app.queue.is_some() { (cli("fermata queue audit")) }

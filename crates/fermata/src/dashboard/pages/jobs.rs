@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{actions, job};
 use crate::dashboard::Shared;
 use crate::dashboard::access::{Person, Role};
-use crate::dashboard::html::{self, Place, Tone, badge, cli, number, pager, time};
+use crate::dashboard::html::{self, PageNumber, Place, Tone, badge, cli, number, pager, time};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::Asker;
 use crate::out;
@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     pub(crate) entity: String,
     pub(crate) state: String,
     pub(crate) error: String,
-    pub(crate) page: usize,
+    pub(crate) page: PageNumber,
 }
 
 impl Asked {
@@ -81,7 +81,7 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let filter = asked.filter()?;
-    let page = asked.page.max(1);
+    let page = asked.page;
     let (jobs, total) = find(&app, &person, &filter, page).await?;
     let words = filter.words();
     let body = html! {
@@ -101,7 +101,7 @@ pub(crate) async fn show(
         }
         form method="get" action="/actions/new" {
             section id="jobs" data-live { (table(&person, &jobs)) }
-            (pager(page, SIZE, usize::try_from(total).unwrap_or(usize::MAX), |page| asked.address(page)))
+            (pager(page.get(), SIZE, usize::try_from(total).unwrap_or(usize::MAX), |page| asked.address(page)))
             @if person.may(Role::Operator) && !jobs.is_empty() {
                 div.actions {
                     button type="submit" name="action" value="retry" data-key="r" { "Retry those chosen…" }
@@ -120,15 +120,15 @@ pub(crate) async fn find(
     app: &Shared,
     person: &Person,
     filter: &Filter,
-    page: usize,
+    page: PageNumber,
 ) -> Result<(Vec<JobView>, u64), Problem> {
     let queue = actions::queue(app)?;
-    let most = if person.tenants.is_none() { page.saturating_mul(SIZE) } else { usize::MAX };
+    let most = if person.tenants.is_none() { page.skips(SIZE) + SIZE } else { usize::MAX };
     let (jobs, total) = queue.list(filter, most).await?;
     let before = jobs.len();
     let jobs: Vec<_> = jobs.into_iter().filter(|job| person.sees(&job.tenant)).collect();
     let total = if person.tenants.is_none() { total } else { total - (before - jobs.len()) as u64 };
-    Ok((jobs.into_iter().skip((page - 1).saturating_mul(SIZE)).take(SIZE).collect(), total))
+    Ok((jobs.into_iter().skip(page.skips(SIZE)).take(SIZE).collect(), total))
 }
 
 /// Jobs as rows that can be chosen.

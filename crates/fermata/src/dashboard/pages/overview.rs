@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::board::{Health, Row};
-use crate::dashboard::html::{self, Place, Tone, badge, notice, number, pager, time};
+use crate::dashboard::html::{self, PageNumber, Place, Tone, badge, notice, number, pager, time};
 use crate::dashboard::routes::Asker;
 use crate::dashboard::{App, Shared, now};
 use crate::out::{self, several};
@@ -29,7 +29,7 @@ pub(crate) struct Asked {
     #[serde(default)]
     pub(crate) sort: String,
     #[serde(default)]
-    pub(crate) page: usize,
+    pub(crate) page: PageNumber,
 }
 
 /// Tenants that match, in the order asked for.
@@ -42,8 +42,7 @@ pub(crate) struct Found {
 pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked): Query<Asked>) -> Response {
     let now = now();
     let found = find(&app, &person, &asked, now);
-    let page = asked.page.max(1);
-    let shown: Vec<_> = found.rows.iter().skip((page - 1) * SIZE).take(SIZE).collect();
+    let shown: Vec<_> = found.rows.iter().skip(asked.page.skips(SIZE)).take(SIZE).collect();
     let sentence = sentence(&found, &app, &person, now);
     let body = html! {
         section id="now" data-live data-say=(sentence.1) { (notice(sentence.0, &html! { p.lead { (sentence.1) } })) (trouble(&app)) }
@@ -79,7 +78,7 @@ pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked):
                     tbody { @for (row, health) in &shown { (line(row, *health, now)) } }
                 } }
             }
-            (pager(page, SIZE, found.rows.len(), |page| address(&asked, None, page)))
+            (pager(asked.page.get(), SIZE, found.rows.len(), |page| address(&asked, None, page)))
         }
     };
     html::page(&app, &person, Place::Tenants, "Tenants", &body)
