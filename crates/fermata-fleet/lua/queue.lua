@@ -1,4 +1,6 @@
--- The queue. KEYS[1] is what every key begins with, ARGV[1] the operation, ARGV[2] the time in ms (empty: Redis's own).
+-- The queue; what operators do is in operators.lua, the second part of this script.
+--
+-- KEYS[1] is what every key begins with, ARGV[1] the operation, ARGV[2] the time in ms (empty: Redis's own).
 --
 -- A job is a hash, named <tenant>/<run>/<entity>; each state is a sorted set of jobs:
 --
@@ -8,6 +10,8 @@
 --
 -- A tenant's runnable jobs stand in its own line (`ready:<tenant>`), and tenants that may run take turns in `ring`, ordered by
 -- the time they were given. A tenant that is held, cooling or at its cap is not in the ring, so a claim never walks past it.
+-- What became of its turns, and what operators did to it, stands beside it (`past:<job>`), the latest first.
+-- Since when a job fails it keeps, too (`failed`); which jobs came to what failed or left it is in a stream (`failures`).
 -- Of the workers that a job was lost with since it last got on it keeps the fences (`lost`), until they are heard of again.
 -- A run (`run:<tenant>/<run>`) knows of each entity whether it has ended: '' (no), done, dead, or "gone <why>"; in `>entity` it
 -- keeps who waits for it, in `#open` how many have not ended.
@@ -25,17 +29,22 @@ local REAP_MAX, PROMOTE_MAX, TURNS_MAX, LINE_MAX, FORGET_MAX = 20, 100, 100, 200
 local TEND_MS = 100               -- how often the queue is tended, whoever calls
 local CHARGE_MS = 1000            -- the least that a turn costs its tenant
 local POISON_LOST = 3             -- workers that a job may take down
-local DEAD_MAX = 10000            -- dead letters that are kept
+local DEAD_MAX = 200000           -- dead letters that are kept
+local FAILURES_MAX = 20000        -- changes among what failed that whoever looks now and then can catch up with
 local KEEP_MS = 24 * 3600 * 1000  -- how long a run that ended is shown
 local SILENT_MS = 60 * 1000       -- a worker that says nothing for so long is gone
 local AWAY_MS = 15 * 1000         -- the queue asked nothing for so long: it was away itself, and no worker is to blame
 local GRACE_MS = 10 * 1000        -- what workers then have to come back, before leases end
 local LOOK_MS = 5 * 1000          -- the longest that workers without work leave the queue alone: they hear what comes
 local AUDIT_MAX = 10000
+local PAST_MAX = 20               -- what is kept of a job's past
+local DETAIL_MAX = 300            -- bytes of a reason that are kept of it
+local SNOOZE_MAX_MS = 7 * 24 * 3600 * 1000  -- an unfinished run is gone on with for so long
 local CAP = 6                     -- jobs of one tenant at a time, where nobody said
 
 local call = redis.call
 local function job(id) return P .. ':job:' .. id end
+local function past(id) return P .. ':past:' .. id end
 local function line(tenant) return P .. ':ready:' .. tenant end
 local function about(tenant) return P .. ':tenant:' .. tenant end
 local function state(name) return P .. ':' .. name end
@@ -170,12 +179,42 @@ if op == 'exchange' and not ARGV[7] then
   if got then return { {}, got } end
 end
 
+-- Cut between two characters: half of one is no text to whoever reads it.
+local function cut(detail)
+  if #detail <= DETAIL_MAX then return detail end
+  local last = DETAIL_MAX
+  while string.find(detail, '^[\128-\191]', last + 1) do last = last - 1 end
+  return string.sub(detail, 1, last)
+end
+
+-- Turns that tell nothing new: each in a row of them is counted and not kept.
+local ALIKE = { again = true, back = true, waiting = true }
+
+-- Keeps what became of a job: what, since when it was under way, turns in a row, by whom, in detail.
+local function note(id, what, began, by, detail)
+  local turns, key = 1, past(id)
+  if ALIKE[what] then
+    local last = call('LINDEX', key, 0)
+    local same, first, of = string.match(last or '', '^(%l+)\n(%d+)\n%d+\n(%d+)\n')
+    if same == what then began, turns = first, of + 1 end
+  end
+  local entry = table.concat({ what, began, now, turns, by, cut(detail or '') }, '\n')
+  if turns > 1 then return call('LSET', key, 0, entry) end
+  if call('LPUSH', key, entry) > PAST_MAX then call('LTRIM', key, 0, PAST_MAX - 1) end
+end
+
 local stirred = false  -- whether something may run that could not before
 local soon = false     -- whether something will before those who look now and then would see it
+
+local FAILED = { dead = true, retry = true }
+
+-- A job has come to those that failed, or has left them.
+local function tell_failure(id) call('XADD', P .. ':failures', 'MAXLEN', '~', FAILURES_MAX, '*', 'job', id) end
 
 local function move(id, to, score, from)
   from = from or call('HGET', job(id), 'state')
   if from then call('ZREM', state(from), id) end
+  if FAILED[to] or FAILED[from] then tell_failure(id) end
   call('HSET', job(id), 'state', to, 'since', now)
   call('ZADD', state(to), score, id)
 end
@@ -215,7 +254,8 @@ local function erase(id)
   unline(id)
   local s = call('HGET', job(id), 'state')
   if s then call('ZREM', state(s), id) end
-  call('DEL', job(id))
+  if FAILED[s] then tell_failure(id) end
+  call('DEL', job(id), past(id))
 end
 
 local function wake() call('PUBLISH', P .. ':wake', '1') end
@@ -258,11 +298,12 @@ local function start(id)
   end
   if #parents == 0 then return ready(id) end
   call('HSET', job(id), 'needs', table.concat(parents, ' '))
+  call('HDEL', job(id), 'next')
   if call('HGET', job(id), 'state') ~= 'waiting' then move(id, 'waiting', FOR_EVER) end
 end
 
 -- What went wrong before counts no more.
-local function absolve(id) call('HDEL', job(id), 'attempts', 'mark', 'lost', 'lost_mark') end
+local function absolve(id) call('HDEL', job(id), 'attempts', 'mark', 'lost', 'lost_mark', 'failed') end
 
 local function seal(run)
   local id = run .. '/seal'
@@ -300,6 +341,7 @@ end
 
 local function bury(id, why)
   move(id, 'dead', now)
+  call('HSETNX', job(id), 'failed', now)
   call('HSET', job(id), 'error', why)
   call('HDEL', job(id), 'next', 'why')
   count('dead')
@@ -332,14 +374,22 @@ local function tidy(tenant)
   call('DEL', about(tenant))
 end
 
-local function particulars(id) return call('HMGET', job(id), 'state', 'fence', 'cancel', 'dropped', 'since') end
+local function particulars(id) return call('HMGET', job(id), 'state', 'fence', 'cancel', 'dropped', 'since', 'worker') end
+
+-- What a turn that ends so is called in the past of its job, and in which of its words the reason stands.
+local CALLED = { first = 'back', retry = 'fault' }
+local REASON = { dead = 1, waiting = 2, retry = 2, reopen = 1 }
+
+local function note_turn(id, j, how, ...)
+  note(id, CALLED[how] or how, j[5] or now, j[6] or '', REASON[how] and (select(REASON[how], ...)))
+end
 
 -- Ends a turn on a job in any of the ways there are; what an operator wants of it comes first.
 local function conclude(id, j, how, a, b, c, d)
   local canceller, dropped = j[3], j[4]
   leave(id, j[5])
   if how == 'done' then
-    call('HDEL', job(id), 'worker', 'cancel', 'attempts', 'mark', 'lost', 'lost_mark', 'error', 'progress')
+    call('HDEL', job(id), 'worker', 'cancel', 'attempts', 'mark', 'lost', 'lost_mark', 'failed', 'error')
   else
     call('HDEL', job(id), 'worker', 'cancel')
   end
@@ -365,6 +415,7 @@ local function conclude(id, j, how, a, b, c, d)
   elseif how == 'retry' then -- ms error attempts mark
     move(id, 'retry', now + tonumber(a))
     call('HSET', job(id), 'next', text(now + tonumber(a)), 'error', b, 'attempts', c, 'mark', d)
+    call('HSETNX', job(id), 'failed', now)
     count('retried')
     soon = soon or tonumber(a) < LOOK_MS
   elseif how == 'reopen' then -- entities that have not ended, with blanks between: the seal waits for them
@@ -401,6 +452,7 @@ local function settle(id, fence, how, ...)
     return 0
   end
   if how ~= 'done' then call('HDEL', job(id), 'lost', 'lost_mark') end
+  note_turn(id, j, how, ...)
   conclude(id, j, how, ...)
   return 1
 end
@@ -430,12 +482,13 @@ end
 
 -- The job of a worker that was not heard of: another one gets it, unless it takes every worker down.
 local function recover(id)
-  local j = call('HMGET', job(id), 'worker', 'fence', 'lost')
+  local j = call('HMGET', job(id), 'worker', 'fence', 'lost', 'since')
   local worker, fences = j[1] or '?', (j[3] and j[3] .. ' ' or '') .. (j[2] or '?')
   local lost = words(fences)
   call('HSET', job(id), 'lost', fences)
   count('recovered')
   call('HDEL', job(id), 'fence')
+  note(id, 'lost', j[4] or now, worker)
   if lost >= POISON_LOST then
     count('poisoned')
     conclude(id, particulars(id), 'dead', 'it took down ' .. lost .. ' workers, the last of them ' .. worker .. ': what it reads may be more than a worker has memory for')
@@ -451,7 +504,10 @@ local function mend(id)
   local j = call('HMGET', job(id), 'state', 'needs', 'worker')
   local s, at = j[1], call('ZSCORE', state(j[1]), id)
   if s == 'done' or s == 'dead' then
-    if not at then call('ZADD', state(s), now, id) end
+    if not at then
+      call('ZADD', state(s), now, id)
+      if FAILED[s] then tell_failure(id) end
+    end
     entity_ended(id, s)
     return true
   elseif s == 'running' then
@@ -463,7 +519,7 @@ local function mend(id)
     end
   elseif s == 'queued' or s == 'parked' then
     if at and call('LPOS', line(tenant_of(id)), id) then return false end
-  elseif at and j[2] then
+  elseif at and j[2] and s == 'waiting' then
     start(id)
     return call('HGET', job(id), 'state') ~= s
   elseif at and tonumber(at) < FOR_EVER then
@@ -479,7 +535,7 @@ end
 local function forget(run)
   for _, entity in ipairs(call('HKEYS', run_key(run))) do
     local id = run .. '/' .. entity
-    if call('ZREM', state('done'), id) == 1 then call('DEL', job(id)) end
+    if call('ZREM', state('done'), id) == 1 then call('DEL', job(id), past(id)) end
   end
   call('DEL', run_key(run))
   call('ZREM', P .. ':runs', run)
@@ -497,6 +553,7 @@ end
 local function part(worker)
   call('ZREM', P .. ':beats', worker)
   call('HDEL', P .. ':workers', worker)
+  call('HDEL', P .. ':drained', worker)
   call('HDEL', P .. ':claims', worker)
 end
 
@@ -514,9 +571,9 @@ tend = function()
   if now >= grace then
     for _, id in ipairs(take_due('running', REAP_MAX)) do recover(id) end
   end
-  for _, name in ipairs({ 'retry', 'waiting' }) do
-    for _, id in ipairs(take_due(name, PROMOTE_MAX)) do ready(id) end
-  end
+  -- Of those that were put off some may have parents that have not ended.
+  for _, id in ipairs(take_due('retry', PROMOTE_MAX)) do start(id) end
+  for _, id in ipairs(take_due('waiting', PROMOTE_MAX)) do ready(id) end
   for _, tenant in ipairs(take_due('cooling', PROMOTE_MAX)) do enter(tenant) end
   for _, run in ipairs(call('ZRANGEBYSCORE', P .. ':ended', '-inf', now - KEEP_MS, 'LIMIT', 0, FORGET_MAX)) do forget(run) end
   for _, worker in ipairs(call('ZRANGEBYSCORE', P .. ':beats', '-inf', now - SILENT_MS, 'LIMIT', 0, REAP_MAX)) do part(worker) end
@@ -586,7 +643,8 @@ function ops.push(tenant, run, cap, weight, ...)
 end
 
 -- worker lease info, then for each job: id fence progress
--- -> for each 1 (go on), 0 (it is another's now) or 2 (cancelled); then 1 if somebody waits for a place
+-- -> for each 1 (go on), 0 (it is another's now) or 2 (cancelled); then 1 if somebody waits for a place; then 1 if the worker
+-- is to take no new jobs
 function ops.renew(worker, lease, info, ...)
   local held, out = { ... }, {}
   call('ZADD', P .. ':beats', now, worker)
@@ -605,6 +663,7 @@ function ops.renew(worker, lease, info, ...)
   tend()
   tell_others()
   out[#out + 1] = call('EXISTS', P .. ':ring')
+  out[#out + 1] = call('HEXISTS', P .. ':drained', worker)
   return out
 end
 
@@ -637,113 +696,3 @@ function ops.reopen(run, entities)
   tell_others()
   return count
 end
-
--- A stretch of a tenant's line is in this state now -> how many jobs, and where the next stretch begins (0: it was the last).
-local function show_line(tenant, as, from)
-  local ids = call('LRANGE', line(tenant), from, from + LINE_MAX - 1)
-  for _, id in ipairs(ids) do
-    if call('HGET', job(id), 'state') ~= as then move(id, as, now) end
-  end
-  return #ids, #ids == LINE_MAX and from + LINE_MAX or 0
-end
-
--- tenant reason from: holds a tenant's jobs back, whatever else it is held for -> jobs parked, where to go on
-function ops.hold(tenant, reason, from)
-  local held = call('HGET', about(tenant), 'held')
-  if not held then
-    call('HSET', about(tenant), 'held', reason)
-  elseif not string.find(' ' .. held .. ' ', ' ' .. reason .. ' ', 1, true) then
-    call('HSET', about(tenant), 'held', held .. ' ' .. reason)
-  end
-  call('ZADD', P .. ':held', 'NX', now, tenant)
-  step_out(tenant)
-  return { show_line(tenant, 'parked', tonumber(from)) }
-end
-
--- tenant reason from: a reason (if it is '', all) holds them back no longer -> 1 if none is left, where to go on
-function ops.free(tenant, reason, from)
-  local held, rest = call('HGET', about(tenant), 'held'), {}
-  if not held then return { 0, 0 } end
-  for other in string.gmatch(held, '%S+') do
-    if reason ~= '' and other ~= reason then rest[#rest + 1] = other end
-  end
-  if #rest > 0 then
-    call('HSET', about(tenant), 'held', table.concat(rest, ' '))
-    return { 0, 0 }
-  end
-  local _, next = show_line(tenant, 'queued', tonumber(from))
-  if next > 0 then return { 0, next } end
-  call('HDEL', about(tenant), 'held')
-  call('ZREM', P .. ':held', tenant)
-  enter(tenant)
-  tidy(tenant)
-  wake()
-  return { 1, 0 }
-end
-
--- action id who: what an operator does to a job -> 'ok', or why not
-function ops.act(action, id, who, expected)
-  local s = call('HGET', job(id), 'state')
-  if not s then return 'there is no such job' end
-  if expected ~= '' and s ~= expected then return 'it is ' .. s .. ' now' end
-  if action == 'retry' then
-    if s == 'queued' or s == 'running' then return 'it is ' .. s .. ' already' end
-    if s == 'done' then return 'it is done' end
-    if s == 'waiting' and call('HEXISTS', job(id), 'needs') == 1 then return 'it waits for its parents' end
-    if s == 'parked' then return 'its tenant is held back' end
-    open(id)
-    absolve(id)
-    start(id)
-    wake()
-    return 'ok'
-  elseif action == 'cancel' then
-    if s == 'done' or s == 'dead' then return 'it has ended' end
-    if s == 'running' then
-      call('HSET', job(id), 'cancel', who)
-    else
-      unline(id)
-      bury(id, 'cancelled by ' .. who)
-    end
-    return 'ok'
-  elseif action == 'discard' then
-    if s == 'running' then return 'it is running; cancel it first' end
-    if s == 'done' then return 'it is done' end
-    discard(id, 'discarded by ' .. who)
-    return 'ok'
-  end
-  return 'no such action'
-end
-
--- run who: takes a run out of the queue -> jobs that are still running and were told to stop
-function ops.drop(run, who)
-  local running = 0
-  for _, entity in ipairs(call('HKEYS', run_key(run))) do
-    local id = run .. '/' .. entity
-    if call('HGET', job(id), 'state') == 'running' then
-      call('HSET', job(id), 'cancel', who, 'dropped', 1)
-      running = running + 1
-    else
-      erase(id)
-    end
-  end
-  call('DEL', run_key(run))
-  call('ZREM', P .. ':runs', run)
-  call('ZREM', P .. ':ended', run)
-  tidy(tenant_of(run))
-  return running
-end
-
-function ops.tend()
-  tend()
-  tell_others()
-  return 1
-end
-
--- A line in the list of what operators did.
-function ops.audit(entry)
-  call('LPUSH', P .. ':audit', entry)
-  call('LTRIM', P .. ':audit', 0, AUDIT_MAX - 1)
-  return 1
-end
-
-return ops[op](unpack(ARGV, 3))

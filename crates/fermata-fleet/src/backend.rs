@@ -35,7 +35,7 @@ use tower::{Layer, Service};
 
 use crate::clerk::{Clerk, Ended};
 use crate::link::LinkError;
-use crate::queue::{About, Claimed, Hold, ProgressView, Queue, Turn};
+use crate::queue::{About, Claimed, Hold, ProgressView, Queue, Renewed, Turn};
 
 /// The pause before messages are listened for again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -61,6 +61,8 @@ struct Shared {
     held: Mutex<HashMap<String, Held>>,
     /// Whether somebody waits for a place.
     crowded: AtomicBool,
+    /// Whether an operator wants us to take no new jobs.
+    drained: AtomicBool,
     wake: Notify,
     /// Whether messages that wake us come.
     hears: AtomicBool,
@@ -107,6 +109,7 @@ impl Leases {
             places_max: places,
             held: Mutex::default(),
             crowded: AtomicBool::new(false),
+            drained: AtomicBool::new(false),
             wake: Notify::new(),
             hears: AtomicBool::new(false),
             ended: Mutex::default(),
@@ -161,7 +164,7 @@ impl Leases {
         let held: Vec<Held> = self.held().values().cloned().collect();
         let lines: Vec<_> = held.iter().map(Held::line).collect();
         let answer = self.0.queue.renew(&self.0.worker, self.0.lease, &about, &lines).await;
-        let (holds, crowded) = match answer {
+        let Renewed { holds, crowded, drained } = match answer {
             Ok(answer) => answer,
             // The outage alone stops no job: if another worker gets it meanwhile, their logs fork, and no more.
             Err(error) => {
@@ -170,6 +173,10 @@ impl Leases {
             }
         };
         self.0.crowded.store(crowded, Ordering::Relaxed);
+        if self.0.drained.swap(drained, Ordering::Relaxed) != drained {
+            tracing::info!("{}", if drained { "told to take no new jobs" } else { "told to go on" });
+            self.0.bell.notify_one();
+        }
         for (job, hold) in held.iter().zip(holds) {
             match hold {
                 Hold::Kept => {}
@@ -286,6 +293,11 @@ impl Leases {
         let mut ended = self.ended();
         let count = ended.len().min(most);
         ended.drain(..count).collect()
+    }
+
+    /// Whether an operator wants no new jobs to be taken.
+    pub(crate) fn drained(&self) -> bool {
+        self.0.drained.load(Ordering::Relaxed)
     }
 
     /// Whether whatever may be claimed is heard of.

@@ -97,6 +97,7 @@ pub async fn matching(queue: &Queue, action: Action, filter: &Filter) -> Result<
     let meant = |state: JobState| match action {
         _ if filter.state.is_some() => true,
         Action::Retry => state == JobState::Dead,
+        Action::Snooze(_) => matches!(state, JobState::Dead | JobState::Retry),
         Action::Cancel => !matches!(state, JobState::Done | JobState::Dead),
         Action::Discard => state != JobState::Done,
     };

@@ -89,7 +89,7 @@ impl Clerk {
     /// begun is then what it claimed last, which is what its goodbye gives back.
     fn places(&self, at_all_events: bool) -> Vec<OwnedSemaphorePermit> {
         let rests = self.rest.is_some_and(|until| Instant::now() < until) && !at_all_events;
-        if rests || self.jobs.is_none() || self.leases.has_unbegun() {
+        if rests || self.jobs.is_none() || self.leases.drained() || self.leases.has_unbegun() {
             return Vec::new();
         }
         (0..self.most).map_while(|_| self.leases.place()).collect()

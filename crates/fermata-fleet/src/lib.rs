@@ -3,6 +3,7 @@
 mod backend;
 pub mod bulk;
 mod clerk;
+pub mod failures;
 pub mod link;
 pub mod meters;
 pub mod pace;
@@ -16,6 +17,7 @@ pub mod testing;
 pub mod worker;
 
 pub use backend::Held;
+pub use failures::Failures;
 pub use link::{Link, LinkError};
 pub use meters::Meters;
 pub use pace::Budget;

@@ -9,11 +9,13 @@
 //!                         slice over, or lease lost  +---> dead (given up)
 //! ```
 //!
-//! One script in Redis does each of these at once, by Redis's clock (`lua/queue.lua`). A job belongs to whoever
+//! One script in Redis does each of these at once, by Redis's clock (`lua/queue.lua` and `lua/operators.lua`). A job belongs to whoever
 //! claimed it for as long as the lease is renewed; a *fence*, a number that only grows, tells a worker that it came back too late.
 //! None of this is needed for the data to be right: two workers on one job only fork its log.
 
+mod failed;
 mod look;
+mod past;
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,20 +23,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fermata_core::names::{RunId, Tenant};
+use jiff::Timestamp;
 use redis::{Script, Value};
 use serde::{Serialize, Serializer};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{Link, LinkError};
 
+pub(crate) use failed::Change;
 pub(crate) use look::About;
 pub use look::{
     AuditEntry, Counts, Filter, JobView, ProgressView, QueueView, RunView, TenantView, WorkerView,
 };
+pub use past::{Past, PastTurn};
 
 /// The job that makes a run a snapshot, once all others have ended.
 pub const SEAL: &str = "seal";
+/// The longest that a job is put off: its unfinished run is gone on with for so long.
+pub const SNOOZE_MAX: Duration = Duration::from_hours(7 * 24);
 const ATTEMPTS_MAX: u32 = 8;
+const SCRIPT: &str = concat!(include_str!("../lua/queue.lua"), include_str!("../lua/operators.lua"));
 
 /// The queue of a fleet. Clones share the link.
 #[derive(Clone, Debug)]
@@ -187,6 +195,17 @@ pub enum Hold {
     Cancelled,
 }
 
+/// The answer to a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// What became of each job.
+    pub holds: Vec<Hold>,
+    /// Whether somebody waits for a place.
+    pub crowded: bool,
+    /// Whether an operator wants the worker to take no new jobs.
+    pub drained: bool,
+}
+
 /// Why a tenant's jobs are parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldFor {
@@ -203,6 +222,8 @@ pub enum HeldFor {
 pub enum Action {
     /// Run it now, with all attempts before it.
     Retry,
+    /// Leave what failed alone until then, [`SNOOZE_MAX`] at most, and try it again with all attempts before it.
+    Snooze(Timestamp),
     /// Stop it, and give it up.
     Cancel,
     /// Take it out of the queue; its entity will be missing.
@@ -231,7 +252,7 @@ impl Queue {
     pub fn new(link: Link) -> Self {
         Self {
             link,
-            script: Arc::new(Script::new(include_str!("../lua/queue.lua"))),
+            script: Arc::new(Script::new(SCRIPT)),
             #[cfg(feature = "testing")]
             clock: None,
         }
@@ -324,33 +345,38 @@ impl Queue {
     }
 
     /// Renews the leases of a worker; also when it holds none, this shows that it is there.
-    ///
-    /// Returns what became of each job, and whether somebody waits for a place.
     pub async fn renew(
         &self,
         worker: &str,
         lease: Duration,
         about: &str,
         held: &[(String, String, String)],
-    ) -> Result<(Vec<Hold>, bool), LinkError> {
+    ) -> Result<Renewed, LinkError> {
         let lease = ms(lease);
         let mut args = vec![worker, &lease, about];
         for (id, fence, progress) in held {
             args.extend([id.as_str(), fence, progress]);
         }
         let mut answers: Vec<u8> = get(self.call("renew", &args).await?)?;
-        let waited_for = answers.pop() == Some(1);
+        let (drained, crowded) = (answers.pop() == Some(1), answers.pop() == Some(1));
         let became = |answer| match answer {
             1 => Hold::Kept,
             2 => Hold::Cancelled,
             _ => Hold::Lost,
         };
-        Ok((answers.into_iter().map(became).collect(), waited_for))
+        Ok(Renewed { holds: answers.into_iter().map(became).collect(), crowded, drained })
     }
 
     /// Enqueues entities of a run again that ended as far as the queue knew, and have not.
     pub async fn reopen(&self, tenant: &Tenant, run: &RunId, entities: &[&str]) -> Result<(), LinkError> {
         self.call("reopen", &[&format!("{tenant}/{run}"), &entities.join(" ")]).await.map(drop)
+    }
+
+    /// Has a worker take no new jobs, or take them again; it hears of it with its next renewal and goes on with what it has.
+    ///
+    /// Returns whether that changes anything; nothing if no such worker was heard of lately.
+    pub async fn drain(&self, worker: &str, drained: bool, who: &str) -> Result<Option<bool>, LinkError> {
+        get(self.call("drain", &[worker, if drained { who } else { "" }]).await?)
     }
 
     /// Takes a worker that stops out of the list.
@@ -395,7 +421,11 @@ impl Queue {
     ) -> Result<Result<(), String>, LinkError> {
         let id = id.to_string();
         let seen = seen.map_or("", JobState::name);
-        let said: String = get(self.call("act", &[action.name(), &id, who, seen]).await?)?;
+        let until = match action {
+            Action::Snooze(until) => until.as_millisecond().to_string(),
+            _ => String::new(),
+        };
+        let said: String = get(self.call("act", &[action.name(), &id, who, seen, &until]).await?)?;
         Ok(if said == "ok" { Ok(()) } else { Err(said) })
     }
 
@@ -515,6 +545,7 @@ impl Action {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::Snooze(_) => "snooze",
             Self::Cancel => "cancel",
             Self::Discard => "discard",
         }

@@ -20,7 +20,7 @@ use fermata_engine::find::Condition;
 use jiff::civil::Date;
 
 use crate::config::LogFormat;
-pub(crate) use queue::{JobsAction, JobsCommand, QueueAction, QueueCommand, WhichJobs};
+pub(crate) use queue::{JobsAction, JobsCommand, QueueAction, QueueCommand, WhichJobs, WorkerAction};
 use tracing_subscriber::filter::LevelFilter;
 pub(crate) use user::{UserAction, UserCommand, UserSet};
 

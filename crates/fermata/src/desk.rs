@@ -2,6 +2,7 @@
 
 pub(crate) mod diff;
 pub(crate) mod jobs;
+pub(crate) mod queue;
 pub(crate) mod runs;
 pub(crate) mod snapshots;
 pub(crate) mod tenants;

@@ -190,7 +190,8 @@ fn what_is_refused_beforehand_is_what_the_queue_refuses() {
     let fleet = super::fleet();
     let (tenant, other): (Tenant, Tenant) = ("acme".parse().unwrap(), "beta".parse().unwrap());
     let run: RunId = "20261124T020000Z-4f9a1c".parse().unwrap();
-    for action in [Action::Retry, Action::Cancel, Action::Discard] {
+    let snooze = Action::Snooze(jiff::Timestamp::now() + HOUR);
+    for action in [Action::Retry, snooze, Action::Cancel, Action::Discard] {
         let queue = Queue::new(Link::new(&fleet.redis.url(), action.name()).unwrap());
         fleet.stage.block_on(async {
             let alone = |entity: &str| (entity.to_owned(), Vec::new());
@@ -240,4 +241,26 @@ fn a_pace_is_kept() {
     let ids: Vec<_> = jobs(&fleet).into_iter().take(5).map(|job| job.id.to_string()).collect();
     fleet.fermata(&format!("jobs cancel {} --rps 4", ids.join(" "))).run().code(0);
     assert!(began.elapsed() >= Duration::from_secs(1), "four pauses of a quarter of a second");
+}
+
+#[test]
+fn what_failed_is_put_off() {
+    let fleet = enqueued();
+    let worked = Worked::by_hand(&fleet);
+    let said = fleet.fermata("jobs snooze --all --for 2h --reason maintenance --json").run().code(0).json();
+    assert_eq!(json!([said["action"], said["matched"], said["done"]]), json!(["snooze", 2, 2]));
+    for id in [&worked.dead, &worked.retry] {
+        let job = job(&fleet, id);
+        let left = job.next_at.unwrap().duration_since(jiff::Timestamp::now()).as_secs();
+        assert_eq!((job.state, job.attempt), (JobState::Retry, 1));
+        assert!((7_100..=7_200).contains(&left), "{left}");
+    }
+    let [line] = &audit(&fleet)[..] else { panic!("one line for both") };
+    assert_eq!(json!([line["action"], line["count"], line["reason"]]), json!(["snooze", 2, "maintenance"]));
+    let until = jiff::Timestamp::now() + Duration::from_hours(24);
+    let line = format!("jobs snooze {} {} --until {until}", worked.dead, worked.running);
+    let text = fleet.fermata(&line).run().code(3).stdout;
+    let expect = format!("Snoozed: 1 job, until {}.", until.strftime("%Y-%m-%d %H:%M:%SZ"));
+    assert!(text.starts_with(&expect), "{text}");
+    assert!(text.contains("it is running: only what failed is put off"), "{text}");
 }

@@ -187,3 +187,28 @@ fn commands_without_a_fleet_are_as_they_were() {
         fleet.stage.fermata(line).run().error(2, &words);
     }
 }
+
+#[test]
+fn a_worker_is_told_to_take_no_new_jobs() {
+    let fleet = enqueued();
+    let about = r#"{"version":"0.0.1","places":16,"busy":0,"stopping":false}"#;
+    let renew = || fleet.stage.block_on(fleet.queue.renew("w-1", super::LEASE, about, &[])).unwrap();
+    assert!(!renew().drained);
+    let line = |line: &str| fleet.fermata(&format!("queue {line} w-1 --json")).run().code(0).json();
+    let expect = |action: &str, changed: bool| json!({"schema": 1, "action": action, "worker": "w-1", "changed": changed});
+    assert_eq!(line("undrain"), expect("undrain", false));
+    assert_eq!(line("drain --reason memory"), expect("drain", true));
+    assert_eq!(line("drain"), expect("drain", false));
+    assert!(renew().drained);
+    let status = fleet.fermata("queue status").run().code(0).stdout;
+    assert!(status.starts_with("No worker takes new jobs"), "{status}");
+    assert!(status.contains("takes no new jobs, says "), "{status}");
+    let why = fleet.fermata(&format!("jobs why {}", jobs(&fleet)[0].id)).run().code(0).stdout;
+    assert!(why.contains("`fermata queue undrain w-1` lets one go on"), "{why}");
+    assert_eq!(line("undrain"), expect("undrain", true));
+    assert!(!renew().drained);
+    let entries = fleet.fermata("queue audit --json").run().code(0).json();
+    let [undrained, drained] = &entries["entries"].as_array().unwrap()[..] else { panic!("{entries}") };
+    assert_eq!(json!([undrained["action"], undrained["target"]]), json!(["undrain", "w-1"]));
+    assert_eq!(json!([drained["action"], drained["reason"]]), json!(["drain", "memory"]));
+}

@@ -100,6 +100,12 @@ fn what_one_job_says() {
     assert_eq!(json!([shown["job"]["attempt"], shown["job"]["attempts_max"]]), json!([4, 8]));
     let mut expect = serde_json::to_value(job(&fleet, &worked.retry)).unwrap();
     assert_eq!(shown["job"], expect.take());
+    assert_eq!(
+        shape_of(&shown["past"]),
+        json!([{"what": "text", "began": "text", "ended": "text", "turns": "number", "by": "text", "detail": "text"}])
+    );
+    let text = fleet.fermata(&format!("jobs show {}", worked.retry)).run().code(0).stdout;
+    assert!(text.contains("  failed, test\n  the answer broke off"), "{text}");
     let waiting = fleet.fermata("jobs list --state waiting --json").run().code(0).json();
     for (id, words) in [
         (worked.dead.to_string(), "it was given up: Tempo answered HTTP 500"),
@@ -123,7 +129,7 @@ fn what_one_job_says() {
         assert!(text.contains(&plain) && text.contains("attempt    "), "{text}");
     }
     let nobody = "sim-1/20260301T020000Z-aaaaaa/worklogs";
-    for command in ["show", "why", "retry", "cancel", "discard"] {
+    for command in ["show", "why", "retry", "snooze --for 1h", "cancel", "discard"] {
         let words = ["there is no job sim-1/20260301T020000Z-aaaaaa/worklogs", "fermata jobs list"];
         fleet.fermata(&format!("jobs {command} {nobody}")).run().error(2, &words);
         fleet.fermata(&format!("jobs {command} worklogs")).run().error(2, &["its name looks like acme/"]);
@@ -150,7 +156,7 @@ fn what_the_queue_says() {
         },
         "workers": [{
             "name": "text", "version": "text", "places": "number", "busy": "number", "stopping": "flag",
-            "seen": "text",
+            "drained": "null", "seen": "text",
         }],
         "counters": {"enqueued": "number", "done": "number", "dead": "number", "retried": "number"},
     });

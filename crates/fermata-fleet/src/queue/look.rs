@@ -14,6 +14,8 @@ use crate::link::LinkError;
 
 /// Jobs whose particulars are asked for at once.
 const PAGE: usize = 500;
+/// Dead letters that Redis looks through at once.
+const SCANNED: usize = 10_000;
 /// Lines of the audit list that are read at once.
 const AUDIT_LINES: isize = 1000;
 
@@ -116,8 +118,10 @@ pub struct WorkerView {
     pub places: u32,
     /// Of them, those at work.
     pub busy: u32,
-    /// Whether it takes no new jobs.
+    /// Whether it stops, and takes no new jobs.
     pub stopping: bool,
+    /// Who told it to take no new jobs, if somebody did.
+    pub drained: Option<String>,
     /// When it was last heard of.
     pub seen: Timestamp,
 }
@@ -162,9 +166,9 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who: the user and the machine.
     pub who: String,
-    /// What: `retry`, `cancel`, `discard`, `pause`, `resume`, `abandon`.
+    /// What: `retry`, `snooze`, `cancel`, `discard`, `pause`, `resume`, `drain`, `undrain`, `abandon`.
     pub action: String,
-    /// To what: a job, a tenant, a run, or the filter of many.
+    /// To what: a job, a tenant, a run, a worker, or the filter of many.
     pub target: String,
     /// How many were meant.
     pub count: u64,
@@ -174,6 +178,7 @@ pub struct AuditEntry {
 }
 
 type QueueAnswer = (Option<String>, Vec<(String, f64)>, Vec<String>, u64, u64, BTreeMap<String, u64>);
+type WorkersAnswer = (Vec<(String, f64)>, HashMap<String, String>, HashMap<String, String>);
 type TenantAnswer = ((Option<String>, Option<u32>, Option<u32>), Option<f64>, u64);
 
 impl Queue {
@@ -219,13 +224,15 @@ impl Queue {
         let mut ask = redis::pipe();
         ask.cmd("ZRANGE").arg(self.key("beats")).arg(0).arg(-1).arg("WITHSCORES");
         ask.cmd("HGETALL").arg(self.key("workers"));
-        let (beats, about): (Vec<(String, f64)>, HashMap<String, String>) = self.link.ask_all(&ask).await?;
+        ask.cmd("HGETALL").arg(self.key("drained"));
+        let (beats, about, mut drained): WorkersAnswer = self.link.ask_all(&ask).await?;
         let mut workers: Vec<_> = beats
             .into_iter()
             .filter_map(|(name, beat)| {
                 let about: About = serde_json::from_str(about.get(&name)?).ok()?;
                 let About { version, places, busy, stopping } = about;
-                Some(WorkerView { name, version, places, busy, stopping, seen: moment(beat)? })
+                let drained = drained.remove(&name);
+                Some(WorkerView { name, version, places, busy, stopping, drained, seen: moment(beat)? })
             })
             .collect();
         workers.sort_by(|one, other| one.name.cmp(&other.name));
@@ -325,12 +332,16 @@ impl Queue {
                 format!("it was given up: {error}; `fermata jobs retry {}` tries it again", job.id)
             }
             JobState::Retry => {
-                let failed = job.attempt.saturating_sub(1);
-                format!(
-                    "attempt {failed} of {} failed ({error}); it is tried again {}",
-                    job.attempts_max,
-                    at(job.next_at)
-                )
+                let (failed, again) = (job.attempt.saturating_sub(1), at(job.next_at));
+                if failed == 0 {
+                    // Put off by an operator, or by what only one can mend.
+                    format!("it failed ({error}); it is tried again {again}")
+                } else {
+                    format!(
+                        "attempt {failed} of {} failed ({error}); it is tried again {again}",
+                        job.attempts_max
+                    )
+                }
             }
             JobState::Waiting if !job.waits_for.is_empty() => {
                 format!("it is read per key of {}, which must end first", job.waits_for.join(" and "))
@@ -376,6 +387,13 @@ impl Queue {
         let workers: Vec<_> = queue.workers.iter().filter(|worker| !worker.stopping).collect();
         if workers.is_empty() {
             return Ok("no worker is running; `fermata worker` starts one".to_owned());
+        }
+        if let Some(first) = workers.iter().map(|worker| &worker.name).next()
+            && workers.iter().all(|worker| worker.drained.is_some())
+        {
+            return Ok(format!(
+                "every worker was told to take no new jobs; `fermata queue undrain {first}` lets one go on"
+            ));
         }
         if let Some(until) = place.cooling {
             return Ok(format!(
@@ -443,7 +461,7 @@ impl Queue {
         self.link.ask(redis::cmd("DEL").arg(self.key(name))).await
     }
 
-    fn key(&self, name: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         format!("{}:{name}", self.link.prefix())
     }
 
@@ -494,7 +512,12 @@ impl Queue {
         Ok((found, total))
     }
 
-    async fn ids_in(&self, state: JobState, from: usize, count: usize) -> Result<Vec<String>, LinkError> {
+    pub(super) async fn ids_in(
+        &self,
+        state: JobState,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<String>, LinkError> {
         let key = self.key(state.name());
         self.link.ask(redis::cmd("ZRANGE").arg(key).arg(from).arg(from + count - 1)).await
     }
@@ -513,11 +536,26 @@ impl Queue {
             }
         }
         // Dead letters outlive their runs; those of another run the filter drops.
-        let dead = self.ids_in(JobState::Dead, 0, 10_000).await?;
-        ids.extend(dead.into_iter().filter(|id| id.starts_with(&prefix)));
+        ids.extend(self.dead_of(&prefix).await?);
         ids.sort();
         ids.dedup();
         Ok(ids)
+    }
+
+    /// Dead letters whose names begin so: Redis looks through all of them, and says only these.
+    async fn dead_of(&self, prefix: &str) -> Result<Vec<String>, LinkError> {
+        let (mut ids, mut cursor) = (Vec::new(), "0".to_owned());
+        loop {
+            let mut ask = redis::cmd("ZSCAN");
+            ask.arg(self.key("dead")).arg(&cursor).arg("MATCH").arg(format!("{prefix}*"));
+            let (next, found): (String, Vec<(String, f64)>) =
+                self.link.ask(ask.arg("COUNT").arg(SCANNED)).await?;
+            ids.extend(found.into_iter().map(|(id, _)| id));
+            if next == "0" {
+                return Ok(ids);
+            }
+            cursor = next;
+        }
     }
 
     async fn ids_of_run(&self, run: &str) -> Result<Vec<String>, LinkError> {
@@ -548,6 +586,10 @@ impl JobView {
             (Action::Retry, Queued | Running) => return Some(format!("it is {} already", self.state.name())),
             (Action::Retry, Waiting) if !self.waits_for.is_empty() => "it waits for its parents",
             (Action::Retry, Parked) => "its tenant is held back",
+            (Action::Snooze(_), Dead | JobState::Retry) => return None,
+            (Action::Snooze(_), state) => {
+                return Some(format!("it is {}: only what failed is put off", state.name()));
+            }
             (Action::Cancel, Done | Dead) => "it has ended",
             (Action::Discard, Running) => "it is running; cancel it first",
             (Action::Retry | Action::Discard, Done) => "it is done",

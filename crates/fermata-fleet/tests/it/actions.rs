@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use fermata_fleet::queue::{Action, AuditEntry, HeldFor, RunJobs, SEAL};
 use fermata_fleet::{JobState, Turn};
+use jiff::Timestamp;
 
 use crate::laws;
-use crate::stage::{Dump, LEASE, RUN, Stage, job, jobs};
+use crate::stage::{Dump, LEASE, RUN, START_MS, Stage, job, jobs};
 
 /// More than one call parks.
 const LINE: usize = 4_500;
@@ -50,7 +51,7 @@ fn named(entity: &str) -> fermata_fleet::JobId {
 
 #[tokio::test]
 async fn each_action_does_what_it_may_and_says_why_not() {
-    use Action::{Cancel, Discard, Retry};
+    use Action::{Cancel, Discard, Retry, Snooze};
     const STATES: [&str; 8] = ["queued", "running", "waiting", "waits", "retry", "parked", "dead", "done"];
     let no = |why: &str| Err(why.to_owned());
     let to = |state: Option<JobState>| Ok(state);
@@ -83,6 +84,22 @@ async fn each_action_does_what_it_may_and_says_why_not() {
     .await;
     let (ended, running) = (|| no("it has ended"), to(Some(JobState::Running)));
     check(Cancel, [dead(), running, dead(), dead(), dead(), dead(), ended(), ended()]).await;
+    let (until, retry) = (later(), || to(Some(JobState::Retry)));
+    let not = |state: &str| no(&format!("it is {state}: only what failed is put off"));
+    check(
+        Snooze(until),
+        [
+            not("queued"),
+            not("running"),
+            not("waiting"),
+            not("waiting"),
+            retry(),
+            not("parked"),
+            retry(),
+            not("done"),
+        ],
+    )
+    .await;
     let (gone, cancel_first) = (|| to(None), no("it is running; cancel it first"));
     check(Discard, [gone(), cancel_first, gone(), gone(), gone(), gone(), gone(), no("it is done")]).await;
 }
@@ -104,6 +121,61 @@ async fn a_retry_by_hand_has_all_attempts_before_it() {
     stage.queue.act(Action::Retry, &named("retry"), "ann", None).await.unwrap().unwrap();
     let claimed = stage.claim("w").await.unwrap();
     assert_eq!((&claimed.id, claimed.attempts, claimed.mark), (&named("retry"), 0, 0));
+}
+
+/// An hour after the beginning of a test.
+fn later() -> Timestamp {
+    Timestamp::from_millisecond(i64::try_from(START_MS).unwrap() + 3_600_000).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_put_off_is_tried_again_at_its_time() {
+    for entity in ["dead", "retry"] {
+        let stage = one_of_each().await;
+        let (id, before) = (named(entity), stage.job(&named(entity)).await.unwrap());
+        stage.queue.act(Action::Snooze(later()), &id, "ann", None).await.unwrap().unwrap();
+        let view = stage.job(&id).await.unwrap();
+        assert_eq!((view.next_at, view.attempt), (Some(later()), 1));
+        assert_eq!(view.error, before.error, "why it failed is not forgotten");
+        let why = stage.queue.why(&view).await.unwrap();
+        let error = before.error.unwrap();
+        assert_eq!(why, format!("it failed ({error}); it is tried again at 12:06:40Z"));
+        stage.pass_tended(3_599_000).await;
+        assert_eq!(stage.job(&id).await.unwrap().state, JobState::Retry);
+        stage.pass_tended(1_000).await;
+        assert_eq!(stage.job(&id).await.unwrap().state, JobState::Queued);
+        laws::check(&stage.dump().await).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_put_off_for_longer_than_its_run_is_gone_on_with() {
+    let stage = one_of_each().await;
+    let far = Timestamp::from_second(4_000_000_000).unwrap();
+    stage.queue.act(Action::Snooze(far), &named("dead"), "ann", None).await.unwrap().unwrap();
+    let next = stage.job(&named("dead")).await.unwrap().next_at.unwrap();
+    let week = i64::try_from(fermata_fleet::queue::SNOOZE_MAX.as_millis()).unwrap();
+    assert_eq!(next.as_millisecond(), i64::try_from(stage.now()).unwrap() + week);
+}
+
+#[tokio::test]
+async fn a_child_that_is_put_off_waits_for_its_parents_afterwards() {
+    let stage = Stage::new();
+    stage.push("acme", &[("a", &[]), ("child", &["a"])]).await;
+    let (child, act) = (job("acme", "child"), async |action| {
+        stage.queue.act(action, &job("acme", "child"), "ann", None).await.unwrap().unwrap();
+    });
+    act(Action::Cancel).await;
+    act(Action::Snooze(later())).await;
+    stage.pass_tended(3_600_000).await;
+    let view = stage.job(&child).await.unwrap();
+    assert_eq!(
+        (view.state, &view.waits_for[..], view.next_at),
+        (JobState::Waiting, &["a".to_owned()][..], None)
+    );
+    laws::check(&stage.dump().await).unwrap();
+    stage.turn(&Turn::Done).await.unwrap();
+    assert_eq!(stage.turn(&Turn::Done).await.as_deref(), Some("child"));
 }
 
 #[tokio::test]
@@ -138,6 +210,7 @@ async fn done_twice_is_done_once() {
         (Action::Cancel, "queued"),
         (Action::Cancel, "running"),
         (Action::Discard, "retry"),
+        (Action::Snooze(later()), "dead"),
     ] {
         let stage = one_of_each().await;
         let act = async || stage.queue.act(action, &named(entity), "ann", None).await.unwrap();
@@ -291,19 +364,18 @@ async fn the_list_of_what_was_done_is_capped() {
 async fn the_oldest_dead_letters_go() {
     let stage = Stage::new();
     // As many as are kept, of one tenant, in runs that are forgotten.
-    let mut fill = redis::pipe();
-    for n in 0..10_000 {
-        let id = format!("old/{RUN}/e-{n}");
-        fill.cmd("ZADD").arg(stage.key("dead")).arg(n).arg(&id).ignore();
-        fill.cmd("HSET").arg(stage.key(&format!("job:{id}"))).arg("state").arg("dead").ignore();
-    }
-    let () = stage.queue.link().ask_all(&fill).await.unwrap();
+    let fill = r"for n = 0, ARGV[3] - 1 do
+        redis.call('ZADD', ARGV[1], n, ARGV[2] .. n)
+        redis.call('HSET', ARGV[4] .. ARGV[2] .. n, 'state', 'dead')
+    end";
+    let (name, job_key) = (format!("old/{RUN}/e-"), stage.key("job:"));
+    let () = stage.raw(&["EVAL", fill, "0", &stage.key("dead"), &name, "200000", &job_key]).await;
     stage.push("acme", &[("a", &[])]).await;
     stage.turn(&Turn::Dead("no".to_owned())).await.unwrap();
     assert_eq!(stage.turn(&Turn::Dead("no".to_owned())).await.as_deref(), Some(SEAL));
     let first: Vec<String> = stage.raw(&["ZRANGE", &stage.key("dead"), "0", "0"]).await;
     assert_eq!(first, [format!("old/{RUN}/e-2")]);
-    assert_eq!(stage.queue.counts().await.unwrap()[&JobState::Dead], 10_000);
+    assert_eq!(stage.queue.counts().await.unwrap()[&JobState::Dead], 200_000);
     // The run of a seal that goes this way is over.
     let () = stage.raw(&["ZADD", &stage.key("dead"), "-1", &job("acme", SEAL).to_string()]).await;
     stage.push("beta", &[("a", &[])]).await;

@@ -36,9 +36,14 @@ fn states(dump: &Dump, jobs: &BTreeMap<&str, &BTreeMap<String, String>>) -> Resu
             format!("{id} is {state} and has a next")
         })?;
         ensure(!has("why") || state == "waiting", || format!("{id} is {state} and has a why"))?;
-        ensure(!has("needs") || matches!(state, "waiting" | "dead"), || {
+        ensure(!has("needs") || matches!(state, "waiting" | "dead" | "retry"), || {
             format!("{id} is {state} and has needs")
         })?;
+    }
+    for (key, entries) in &dump.lists {
+        let Some(id) = key.strip_prefix("past:") else { continue };
+        ensure(jobs.contains_key(id), || format!("the past of {id}, which is no more"))?;
+        ensure(entries.len() <= 20, || format!("{id} has a past of {}", entries.len()))?;
     }
     for state in STATES {
         for id in dump.set(state.name()) {

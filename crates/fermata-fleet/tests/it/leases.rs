@@ -13,7 +13,7 @@ const LOST_MS: u64 = 31_000;
 
 async fn renew(stage: &Stage, worker: &str, held: &Claimed) -> Hold {
     let line = (held.id.to_string(), held.fence.clone(), String::new());
-    stage.queue.renew(worker, LEASE, "{}", &[line]).await.unwrap().0[0]
+    stage.queue.renew(worker, LEASE, "{}", &[line]).await.unwrap().holds[0]
 }
 
 async fn state(stage: &Stage, entity: &str) -> JobState {

@@ -4,6 +4,7 @@
 mod actions;
 mod bulk;
 mod exchange;
+mod failures;
 mod fair;
 mod fleet;
 mod idle;
@@ -15,6 +16,7 @@ mod model;
 mod outages;
 mod pace;
 mod parents;
+mod past;
 mod scheduler;
 mod seed;
 mod sentinel;

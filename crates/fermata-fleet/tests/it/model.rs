@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use fermata_fleet::JobId;
 use fermata_fleet::queue::{Action, Claim, Claimed, HeldFor, Hold, RunJobs, Turn};
+use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 use crate::laws;
-use crate::stage::{DAY_MS, LEASE, RUN, Stage, jobs};
+use crate::stage::{DAY_MS, LEASE, RUN, START_MS, Stage, jobs};
 use simple::Model;
 
 const SEEDS: std::ops::Range<u64> = 1..6;
@@ -80,7 +81,9 @@ fn step() -> impl Strategy<Value = Step> {
     let run = || one(&RUNS);
     let worker = || one(&WORKERS);
     let why = || one(&[HeldFor::Token, HeldFor::Paused, HeldFor::Queue]);
-    let action = one(&[Action::Retry, Action::Cancel, Action::Discard]);
+    let until = one(&[START_MS, START_MS + DAY_MS, START_MS + 30 * DAY_MS])
+        .prop_map(|ms| Action::Snooze(Timestamp::from_millisecond(ms.try_into().unwrap()).unwrap()));
+    let action = prop_oneof![3 => one(&[Action::Retry, Action::Cancel, Action::Discard]), 1 => until];
     let pass = one(&[200, 1_000, 6_000, 14_000, 16_000, 31_000, 3_600_000, DAY_MS]);
     prop_oneof![
         6 => (tenant(), run(), 0_usize..4).prop_map(|(tenant, run, shape)| Step::Push(tenant, run, shape)),
@@ -181,9 +184,9 @@ impl<'a> Pair<'a> {
                     .collect();
                 let line = |held: &Claimed| (held.id.to_string(), held.fence.clone(), String::new());
                 let lines: Vec<_> = held.iter().map(line).collect();
-                let (holds, _) = queue.renew(worker, LEASE, "{}", &lines).await.unwrap();
+                let renewed = queue.renew(worker, LEASE, "{}", &lines).await.unwrap();
                 let expect: Vec<Hold> = self.model.renew(worker, &held);
-                same("renew", holds, expect)
+                same("renew", renewed.holds, expect)
             }
             Step::Opened(which, events) => {
                 let Some((_, claimed)) = self.claims.iter().rev().nth(*which) else { return Ok(()) };
@@ -313,7 +316,7 @@ impl<'a> Pair<'a> {
             self.step(&Step::Pass(200), false).await?;
             self.step(&Step::Tend, false).await?;
         }
-        let stays = ["counters", "fence", "grace", "tended", "turn"];
+        let stays = ["counters", "failures", "fence", "grace", "tended", "turn"];
         let dump = self.stage.dump().await;
         let left: Vec<_> =
             dump.keys().into_iter().filter(|key| !stays.contains(key) && !key.starts_with("cool:")).collect();

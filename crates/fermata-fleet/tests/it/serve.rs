@@ -347,3 +347,29 @@ async fn a_job_that_comes_back_to_its_worker_keeps_its_lease() {
     hand.stop().await;
     laws::check(&stage.dump().await).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_drained_goes_on_with_what_it_has() {
+    let stage = Stage::new();
+    let queue = &stage.queue;
+    stage.push("acme", &[("a", &[]), ("b", &[])]).await;
+    assert_eq!(queue.drain("w", true, "ann").await.unwrap(), None, "there is no such worker yet");
+    let mut hand = Hand::start(queue, &options("w", 1));
+    let one = hand.job().await;
+    assert_eq!(queue.drain("w", true, "ann").await.unwrap(), Some(true));
+    assert_eq!(queue.drain("w", true, "bob").await.unwrap(), Some(false));
+    // The second sign of life comes after what the first one heard.
+    for _ in 0..2 {
+        stage.pass(1);
+        let now = jiff::Timestamp::from_millisecond(i64::try_from(stage.now()).unwrap()).unwrap();
+        until(|| async { queue.workers().await.unwrap().iter().any(|worker| worker.seen >= now) }).await;
+    }
+    assert_eq!(queue.workers().await.unwrap()[0].drained.as_deref(), Some("ann"));
+    one.end(Turn::Done);
+    until(|| async { stage.job(&job("acme", "a")).await.unwrap().state == JobState::Done }).await;
+    assert_eq!(queue.counts().await.unwrap()[&JobState::Running], 0);
+    assert_eq!(queue.drain("w", false, "ann").await.unwrap(), Some(true));
+    assert_eq!(hand.job().await.id(), &job("acme", "b"));
+    hand.stop().await;
+    assert_eq!(stage.dump().await.hashes.get("drained"), None);
+}

@@ -12,7 +12,7 @@ use fermata_fleet::{JobId, Link, Queue, Turn};
 pub(crate) const RUN: &str = "20261124T020000Z-4f9a1c";
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 pub(crate) const DAY_MS: u64 = 24 * 3600 * 1000;
-const START_MS: u64 = 1_795_000_000_000;
+pub(crate) const START_MS: u64 = 1_795_000_000_000;
 
 pub(crate) struct Stage {
     _server: RedisServer,
@@ -127,6 +127,7 @@ impl Stage {
                 "zset" => ask.cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES"),
                 "list" => ask.cmd("LRANGE").arg(key).arg(0).arg(-1),
                 "hash" => ask.cmd("HGETALL").arg(key),
+                "stream" => ask.cmd("XLEN").arg(key),
                 _ => ask.cmd("GET").arg(key),
             };
         }

@@ -1,10 +1,14 @@
 //! What can be asked of the queue of a fleet.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use fermata_core::names::{RunId, Tenant};
 use fermata_fleet::{JobId, JobState};
+use jiff::Timestamp;
+
+use crate::desk::jobs::snooze_span;
 
 /// What acts faster than this holds up the workers.
 const RPS_MAX: u32 = 1_000;
@@ -31,6 +35,14 @@ pub(crate) enum JobsCommand {
     },
     /// Run jobs now, with all attempts before them; dead ones, unless --state says otherwise
     Retry(JobsAction),
+    /// Leave what failed alone until a moment; dead jobs and those that wait to be tried again, unless --state says
+    /// otherwise
+    Snooze {
+        #[command(flatten)]
+        what: JobsAction,
+        #[command(flatten)]
+        time: SnoozeTime,
+    },
     /// Stop jobs and give them up; all that have not ended, unless --state says otherwise
     Cancel(JobsAction),
     /// Take jobs out of the queue, so that their entities will be missing; all that are not done, unless --state
@@ -78,6 +90,16 @@ pub(crate) struct JobsAction {
     pub(crate) reason: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct SnoozeTime {
+    /// How long, like 2h, 90m or 3d; at most seven days
+    #[arg(long = "for", value_name = "SPAN", value_parser = snooze_span)]
+    pub(crate) span: Option<Duration>,
+    /// Until when, like 2026-11-25T06:00Z or 2026-11-25T07:00+01; at most in seven days
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "span")]
+    pub(crate) until: Option<Timestamp>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// How many jobs wait, run and failed, who works, and what is held back and why
@@ -86,6 +108,10 @@ pub(crate) enum QueueCommand {
     Pause(QueueAction),
     /// Let jobs go on
     Resume(QueueAction),
+    /// Have a worker take no new jobs; it goes on with those that it has, and stays there
+    Drain(WorkerAction),
+    /// Have a worker take new jobs again
+    Undrain(WorkerAction),
     /// What operators did, the latest first
     Audit,
 }
@@ -98,6 +124,19 @@ pub(crate) struct QueueAction {
     /// Why, for the list of what operators did
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerAction {
+    /// Which, as `fermata queue status` names it
+    pub(crate) worker: String,
+    /// Why, for the list of what operators did
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse().map_err(|_| "a moment looks like 2026-11-25T06:00Z, or 2026-11-25T07:00+01 with its zone")
 }
 
 fn rps(text: &str) -> Result<NonZeroU32, String> {

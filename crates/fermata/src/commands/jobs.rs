@@ -5,20 +5,16 @@
 
 mod act;
 
-use fermata_core::catalogue;
-use fermata_fleet::queue::{Action, Filter, JobView, SEAL};
-use fermata_fleet::{JobId, JobState, Queue};
+use fermata_fleet::queue::{Action, Filter, JobView, PastTurn};
+use fermata_fleet::{JobId, Queue};
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::fleet;
 use crate::cli::{JobsCommand, WhichJobs};
 use crate::config::Config;
+use crate::desk::jobs::{self as desk, note};
 use crate::exit::{self, Usage};
-use crate::out::{self, Out, count, cut, from_now, moment, plain, table};
-
-/// What went wrong, in a list; `jobs show` has all of it.
-const NOTE_CHARS_MAX: usize = 160;
+use crate::out::{self, Out, count, from_now, moment, plain, table};
 
 pub(crate) async fn run(
     command: JobsCommand,
@@ -33,21 +29,26 @@ pub(crate) async fn run(
         JobsCommand::Show { job } => show(&queue, &job, out, now).await,
         JobsCommand::Why { job } => why(&queue, &job, out).await,
         JobsCommand::Retry(what) => act::run(Action::Retry, what, &queue, config, out).await,
+        JobsCommand::Snooze { what, time } => {
+            let until = match (time.span, time.until) {
+                (Some(span), _) => now + span,
+                (None, Some(until)) => {
+                    desk::snooze_until(until, now).map_err(|wrong| Usage(format!("--until: {wrong}")))?
+                }
+                (None, None) => {
+                    return Err(Usage("say until when: --for 2h or --until TIME".to_owned()).into());
+                }
+            };
+            act::run(Action::Snooze(until), what, &queue, config, out).await
+        }
         JobsCommand::Cancel(what) => act::run(Action::Cancel, what, &queue, config, out).await,
         JobsCommand::Discard(what) => act::run(Action::Discard, what, &queue, config, out).await,
     }
 }
 
 async fn list(queue: &Queue, which: WhichJobs, limit: usize, out: Out, now: Timestamp) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document {
-        schema: u32,
-        jobs: Vec<JobView>,
-        total: u64,
-    }
     let filter = filter(which)?;
-    let (jobs, total) = queue.list(&filter, limit).await?;
-    let document = Document { schema: fermata_core::FORMAT, jobs, total };
+    let document = desk::list(queue, &filter, limit).await?;
     out.result(&document, || {
         if document.total == 0 {
             let none = if filter.is_empty() { "There is no job in the queue." } else { "No job matches." };
@@ -86,15 +87,7 @@ fn lines(jobs: &[JobView], now: Timestamp) -> String {
 }
 
 async fn show(queue: &Queue, id: &JobId, out: Out, now: Timestamp) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document {
-        schema: u32,
-        job: JobView,
-        why: String,
-    }
-    let job = one(queue, id).await?;
-    let why = queue.why(&job).await?;
-    let document = Document { schema: fermata_core::FORMAT, job, why };
+    let document = desk::show(queue, id).await?.ok_or_else(|| unknown(std::slice::from_ref(id)))?;
     out.result(&document, || {
         let job = &document.job;
         let mut rows = vec![("job", job.id.to_string())];
@@ -116,28 +109,33 @@ async fn show(queue: &Queue, id: &JobId, out: Out, now: Timestamp) -> anyhow::Re
         rows.extend(job.error.as_deref().map(|error| ("error", plain(error))));
         rows.push(("why", plain(&document.why)));
         let lines = rows.into_iter().map(|(name, value)| format!("{name:<10} {value}"));
-        lines.collect::<Vec<_>>().join("\n")
+        let mut text = lines.collect::<Vec<_>>().join("\n");
+        if !document.past.is_empty() {
+            text = format!("{text}\n\n{}", past(&document.past, now));
+        }
+        text
     })?;
     Ok(exit::DONE)
 }
 
-async fn why(queue: &Queue, id: &JobId, out: Out) -> anyhow::Result<u8> {
-    #[derive(Serialize)]
-    struct Document<'a> {
-        schema: u32,
-        id: &'a JobId,
-        state: JobState,
-        why: String,
-    }
-    let job = one(queue, id).await?;
-    let why = queue.why(&job).await?;
-    let document = Document { schema: fermata_core::FORMAT, id, state: job.state, why };
-    out.result(&document, || format!("{}: {}", document.id, plain(&document.why)))?;
-    Ok(exit::DONE)
+/// What became of a job, a line for each entry and one for its reason.
+fn past(entries: &[PastTurn], now: Timestamp) -> String {
+    let lines = entries.iter().map(|entry| {
+        let turns =
+            if entry.turns == 1 { String::new() } else { format!(" ({} turns)", count(entry.turns.into())) };
+        let by = plain(&entry.by);
+        let by = if by.is_empty() { by } else { format!(", {by}") };
+        let line = format!("{}  {}{turns}{by}", moment(entry.ended, now), entry.what.words());
+        let detail = entry.detail.iter().map(|detail| format!("\n  {}", plain(detail)));
+        line + &detail.collect::<String>()
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-async fn one(queue: &Queue, id: &JobId) -> anyhow::Result<JobView> {
-    queue.job(id).await?.ok_or_else(|| unknown(std::slice::from_ref(id)).into())
+async fn why(queue: &Queue, id: &JobId, out: Out) -> anyhow::Result<u8> {
+    let document = desk::why(queue, id).await?.ok_or_else(|| unknown(std::slice::from_ref(id)))?;
+    out.result(&document, || format!("{}: {}", document.id, plain(&document.why)))?;
+    Ok(exit::DONE)
 }
 
 fn unknown(ids: &[JobId]) -> Usage {
@@ -148,18 +146,8 @@ fn unknown(ids: &[JobId]) -> Usage {
 /// The filter that was meant; an entity that nobody knows is a typing error.
 fn filter(which: WhichJobs) -> Result<Filter, Usage> {
     let WhichJobs { tenant, run, entity, state, error } = which;
-    if let Some(name) = entity.as_ref().filter(|name| *name != SEAL && catalogue::entity(name).is_none()) {
-        return Err(Usage(format!(
-            "--entity: there is no entity {name:?}; `fermata token check` lists them all"
-        )));
+    if let Some(name) = &entity {
+        desk::check_entity(name).map_err(|wrong| Usage(format!("--entity: {wrong}")))?;
     }
     Ok(Filter { tenant, run, entity, state, error })
-}
-
-/// What there is to say of a job in a list.
-fn note(job: &JobView) -> String {
-    let waits = (!job.waits_for.is_empty()).then(|| format!("waits for {}", job.waits_for.join(", ")));
-    let running = job.worker.as_ref().map(|worker| format!("on {worker}"));
-    let said = waits.or(running).or(job.why.clone()).or(job.error.clone()).unwrap_or_default();
-    cut(&plain(&said), NOTE_CHARS_MAX)
 }

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::fleet;
-use crate::cli::{QueueAction, QueueCommand};
+use crate::cli::{QueueAction, QueueCommand, WorkerAction};
 use crate::config::Config;
 use crate::desk::jobs::check_reason;
+use crate::desk::queue;
 use crate::exit::{self, Usage};
 use crate::out::{Out, count, duration, from_now, plain, several, table};
 
@@ -26,6 +27,8 @@ pub(crate) async fn run(
         QueueCommand::Status => status(&queue, out, now).await,
         QueueCommand::Pause(action) => hold(true, action, &queue, &vault, config, out).await,
         QueueCommand::Resume(action) => hold(false, action, &queue, &vault, config, out).await,
+        QueueCommand::Drain(action) => drain(true, action, &queue, config, out).await,
+        QueueCommand::Undrain(action) => drain(false, action, &queue, config, out).await,
         QueueCommand::Audit => audit(&queue, out).await,
     }
 }
@@ -63,8 +66,11 @@ fn attention(view: &QueueView) -> Vec<String> {
     if let Some(who) = &view.paused {
         lines.push(format!("PAUSED by {}: `fermata queue resume` lets it go on.", plain(who)));
     }
+    let takes = |worker: &WorkerView| worker.drained.is_none() && !worker.stopping;
     if view.workers.is_empty() && ready > 0 {
         lines.push("NO WORKER is running: `fermata worker` starts one.".to_owned());
+    } else if !view.workers.iter().any(takes) && ready > 0 {
+        lines.push("No worker takes new jobs, see below.".to_owned());
     }
     if jobs(JobState::Dead) > 0 {
         let dead = several(jobs(JobState::Dead), "job was given up", "jobs were given up");
@@ -118,15 +124,13 @@ fn workers(workers: &[WorkerView], now: Timestamp) -> String {
         return "No worker was heard of in the last minute.".to_owned();
     }
     let rows = workers.iter().map(|worker| {
-        let state = if worker.stopping { "stopping" } else { "" };
+        let state = match &worker.drained {
+            _ if worker.stopping => "stopping".to_owned(),
+            Some(who) => format!("takes no new jobs, says {}", plain(who)),
+            None => String::new(),
+        };
         let busy = format!("{} of {}", worker.busy, worker.places);
-        [
-            plain(&worker.name),
-            plain(&worker.version),
-            busy,
-            from_now(worker.seen.min(now), now),
-            state.to_owned(),
-        ]
+        [plain(&worker.name), plain(&worker.version), busy, from_now(worker.seen.min(now), now), state]
     });
     table(["WORKER", "VERSION", "BUSY", "LAST SEEN", "STATE"], rows)
 }
@@ -159,7 +163,7 @@ async fn hold(
         /// Whether it was otherwise before.
         changed: bool,
     }
-    let reason = check_reason(action.reason)?;
+    let reason = reason(action.reason)?;
     let tenant = action.tenant.as_ref();
     let name = if pause { "pause" } else { "resume" };
     let is_held = match tenant {
@@ -225,6 +229,35 @@ async fn tenant_held(pause: bool, tenant: &Tenant, queue: &Queue, vault: &Vault)
     // A name that was mistyped is held back for ever, and nobody sees it.
     super::settings(vault, tenant).await?;
     Ok(false)
+}
+
+async fn drain(
+    drained: bool,
+    action: WorkerAction,
+    queue: &Queue,
+    config: &Config,
+    out: Out,
+) -> anyhow::Result<u8> {
+    let (worker, reason) = (action.worker, reason(action.reason)?);
+    let document = queue::drain(queue, &worker, drained, &config.who, reason).await?.ok_or_else(|| {
+        Usage(format!(
+            "no worker {worker:?} was heard of in the last minute; `fermata queue status` names them"
+        ))
+    })?;
+    let worker = plain(&worker);
+    out.result(&document, || match (drained, document.changed) {
+        (true, true) => format!(
+            "{worker} takes no new jobs from its next sign of life on, within ten seconds unless its lease is longer. `fermata queue undrain {worker}` lets it go on."
+        ),
+        (true, false) => format!("{worker} was told so already."),
+        (false, true) => format!("{worker} takes new jobs again."),
+        (false, false) => format!("Nobody told {worker} to take no new jobs."),
+    })?;
+    Ok(exit::DONE)
+}
+
+fn reason(reason: Option<String>) -> Result<Option<String>, Usage> {
+    check_reason(reason).map_err(|wrong| Usage(format!("--reason: {wrong}")))
 }
 
 async fn audit(queue: &Queue, out: Out) -> anyhow::Result<u8> {

@@ -262,7 +262,7 @@ impl Model {
     }
 
     pub(super) fn act(&mut self, action: Action, id: &str, who: &str) -> bool {
-        use JobState::{Dead, Done, Parked, Queued, Running, Waiting};
+        use JobState::{Dead, Done, Parked, Queued, Retry, Running, Waiting};
         let Some(job) = self.jobs.get_mut(id) else { return false };
         let state = job.state.unwrap();
         let refused = match action {
@@ -270,6 +270,7 @@ impl Model {
             Action::Retry => matches!(state, Queued | Running | Done | Parked),
             Action::Cancel => matches!(state, Done | Dead),
             Action::Discard => matches!(state, Done | Running),
+            Action::Snooze(_) => !matches!(state, Dead | Retry),
         };
         if refused {
             return false;
@@ -279,6 +280,12 @@ impl Model {
                 self.open(id);
                 self.absolve(id);
                 self.start(id);
+            }
+            (Action::Snooze(until), _) => {
+                let until = u64::try_from(until.as_millisecond()).unwrap().min(self.now + 7 * DAY_MS);
+                self.open(id);
+                self.absolve(id);
+                self.put(id, Retry, Some(until));
             }
             (Action::Cancel, Running) => job.cancel = Some(who.to_owned()),
             (Action::Cancel, _) => {
@@ -337,10 +344,11 @@ impl Model {
                 self.recover(&id);
             }
         }
-        for state in [JobState::Retry, JobState::Waiting] {
-            for id in self.due(state) {
-                self.ready(&id, false);
-            }
+        for id in self.due(JobState::Retry) {
+            self.start(&id);
+        }
+        for id in self.due(JobState::Waiting) {
+            self.ready(&id, false);
         }
         let forgotten = |run: &Run| run.over.is_some_and(|over| over + DAY_MS <= self.now);
         let mut old: Vec<_> = self.runs.iter().filter(|(_, run)| forgotten(run)).collect();

@@ -1,4 +1,4 @@
-//! `fermata jobs retry|cancel|discard`.
+//! `fermata jobs retry|snooze|cancel|discard`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,13 +7,12 @@ use fermata_fleet::bulk::{self, Order, Outcome, Preview, Progress, Skipped};
 use fermata_fleet::queue::{Action, Filter};
 use fermata_fleet::{JobState, LinkError, Queue};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::JobsAction;
 use crate::config::Config;
-use crate::desk::jobs::check_reason;
+use crate::desk::jobs::{self as desk, Acted};
 use crate::exit::{self, Usage};
 use crate::out::{Out, count, duration, several};
 
@@ -21,18 +20,6 @@ use crate::out::{Out, count, duration, several};
 const SKIPPED_SHOWN: usize = 20;
 /// Time between two plain lines of progress.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-
-#[derive(Serialize)]
-struct Document {
-    schema: u32,
-    action: &'static str,
-    /// Jobs that were meant.
-    matched: u64,
-    done: u64,
-    skipped: Vec<Skipped>,
-    /// Whether it was only said what would be done.
-    dry_run: bool,
-}
 
 pub(super) async fn run(
     action: Action,
@@ -53,7 +40,7 @@ pub(super) async fn run(
     }
     let order = Order {
         who: config.who.clone(),
-        reason: check_reason(reason)?,
+        reason: desk::check_reason(reason).map_err(|wrong| Usage(format!("--reason: {wrong}")))?,
         target: (!by_name).then(|| filter.words()),
         rps,
     };
@@ -64,14 +51,7 @@ pub(super) async fn run(
     };
     let preview = bulk::preview(action, meant);
     let matched = preview.matched();
-    let document = |done, skipped, dry_run| Document {
-        schema: fermata_core::FORMAT,
-        action: action.name(),
-        matched,
-        done,
-        skipped,
-        dry_run,
-    };
+    let document = |done, skipped, dry_run| desk::acted(action, matched, done, skipped, dry_run);
     if dry_run || !(by_name || all) {
         out.result(&document(0, preview.skipped.clone(), true), || {
             if matched == 0 { none(action, &filter) } else { say(&preview, rps, by_name || all) }
@@ -115,6 +95,7 @@ fn none(action: Action, filter: &Filter) -> String {
     let which = match (action, filter.state) {
         (_, Some(_)) => "No job matches",
         (Action::Retry, None) => "No job that is dead matches (--state means others)",
+        (Action::Snooze(_), None) => "No job that failed matches",
         (Action::Cancel, None) => "No job that has not ended matches",
         (Action::Discard, None) => "No job that is not done matches",
     };
@@ -139,7 +120,7 @@ fn say(preview: &Preview, rps: NonZeroU32, told: bool) -> String {
         lines.push("Some of them:".to_owned());
     }
     for job in sample {
-        let note = super::note(job);
+        let note = desk::note(job);
         let note = if note.is_empty() { note } else { format!(": {note}") };
         lines.push(format!("  {}, {}{note}", job.id, job.state.name()));
     }
@@ -152,13 +133,20 @@ fn say(preview: &Preview, rps: NonZeroU32, told: bool) -> String {
 }
 
 /// What was done.
-fn report(action: Action, document: &Document) -> String {
+fn report(action: Action, document: &Acted) -> String {
     let past = match action {
         Action::Retry => "Retried",
+        Action::Snooze(_) => "Snoozed",
         Action::Cancel => "Cancelled",
         Action::Discard => "Discarded",
     };
-    let mut lines = vec![format!("{past}: {}.", several(document.done, "job", "jobs"))];
+    let until = match action {
+        Action::Snooze(until) if document.done > 0 => {
+            format!(", until {}", until.strftime("%Y-%m-%d %H:%M:%SZ"))
+        }
+        _ => String::new(),
+    };
+    let mut lines = vec![format!("{past}: {}{until}.", several(document.done, "job", "jobs"))];
     let skipped = &document.skipped;
     if !skipped.is_empty() {
         lines.push(format!("Skipped: {}.", several(skipped.len() as u64, "job", "jobs")));

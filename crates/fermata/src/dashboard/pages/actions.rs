@@ -20,13 +20,17 @@ use crate::dashboard::operations::Operation;
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::Asker;
 use crate::dashboard::{Shared, now};
-use crate::desk::jobs::{REASON_CHARS_MAX, check_reason};
+use crate::desk::jobs::{REASON_CHARS_MAX, check_reason, snooze_span, snooze_until};
 use crate::out::{self, several};
 
 /// Jobs a second, unless somebody says otherwise: what is retried asks Tempo at once.
 const RPS: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
 /// What may be said instead.
 const RPS_MAX: u32 = 200;
+const ACTIONS: &str = "it is retry, snooze, cancel or discard";
+/// How long what failed may be put off, to choose from.
+const SPANS: [(&str, &str); 5] =
+    [("1h", "1 hour"), ("6h", "6 hours"), ("1d", "1 day"), ("3d", "3 days"), ("7d", "7 days")];
 
 /// What is to be done to which jobs: what addresses and forms carry.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +44,8 @@ pub(crate) struct Meant {
     until: Option<Timestamp>,
     rps: Option<NonZeroU32>,
     reason: Option<String>,
+    /// Until when what failed is put off.
+    snooze: Option<Timestamp>,
 }
 
 impl Meant {
@@ -50,7 +56,7 @@ impl Meant {
             let bad = |why: &dyn std::fmt::Display| Problem::bad(format!("{name}: {why}"));
             match name.as_str() {
                 "action" => {
-                    meant.action = Some(action(value).ok_or_else(|| bad(&"it is retry, cancel or discard"))?);
+                    meant.action = Some(action(value).ok_or_else(|| bad(&ACTIONS))?);
                 }
                 "job" => meant.jobs.push(value.parse::<JobId>().map_err(|error| bad(&error))?),
                 "tenant" => meant.filter.tenant = Some(value.parse::<Tenant>().map_err(|error| bad(&error))?),
@@ -58,6 +64,11 @@ impl Meant {
                 "entity" => meant.filter.entity = Some(value.clone()),
                 "state" => meant.filter.state = Some(value.parse::<JobState>().map_err(|error| bad(&error))?),
                 "error" => meant.filter.error = Some(value.clone()),
+                "for" => meant.snooze = Some(now() + snooze_span(value).map_err(|why| bad(&why))?),
+                "snooze" => {
+                    let moment = value.parse().map_err(|_| bad(&"it is a moment"))?;
+                    meant.snooze = Some(snooze_until(moment, now()).map_err(|why| bad(&why))?);
+                }
                 "probe" => meant.probe = true,
                 "until" => meant.until = Some(value.parse().map_err(|_| bad(&"it is a moment"))?),
                 "rps" => {
@@ -76,7 +87,12 @@ impl Meant {
     }
 
     pub(crate) fn action(&self) -> Result<Action, Problem> {
-        self.action.ok_or_else(|| Problem::bad("action: it is retry, cancel or discard"))
+        match (self.action, self.snooze) {
+            (Some(Action::Snooze(_)), Some(until)) => Ok(Action::Snooze(until)),
+            (Some(Action::Snooze(_)), None) => Err(Problem::bad("for: say how long, like 2h or 3d")),
+            (Some(action), _) => Ok(action),
+            (None, _) => Err(Problem::bad(format!("action: {ACTIONS}"))),
+        }
     }
 
     /// The jobs that are meant and that this person may know of, sorted by whether they can be acted on.
@@ -118,7 +134,11 @@ impl Meant {
             self.jobs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         let reason = if reason.is_empty() { String::new() } else { format!(" --reason {reason}") };
-        format!("fermata jobs {action} {which}{reason}")
+        let until = match self.action() {
+            Ok(Action::Snooze(until)) => format!(" --until {}", until.strftime("%Y-%m-%dT%H:%M:%SZ")),
+            _ => String::new(),
+        };
+        format!("fermata jobs {action} {which}{until}{reason}")
     }
 
     /// The same as hidden fields of a form.
@@ -133,6 +153,7 @@ impl Meant {
             ("state", filter.state.map(JobState::name).unwrap_or_default().to_owned()),
             ("error", text(&filter.error)),
             ("probe", if self.probe { "1" } else { "" }.to_owned()),
+            ("snooze", self.snooze.map(|until| until.to_string()).unwrap_or_default()),
             ("until", until.map(|until| until.to_string()).unwrap_or_default()),
         ];
         html! {
@@ -143,7 +164,9 @@ impl Meant {
 }
 
 fn action(name: &str) -> Option<Action> {
-    [Action::Retry, Action::Cancel, Action::Discard].into_iter().find(|action| action.name() == name)
+    // Until when, another field says.
+    let snooze = Action::Snooze(Timestamp::UNIX_EPOCH);
+    [Action::Retry, snooze, Action::Cancel, Action::Discard].into_iter().find(|action| action.name() == name)
 }
 
 /// The role that an action takes.
@@ -158,6 +181,7 @@ fn role(action: Action) -> Role {
 pub(crate) fn past(action: Action) -> &'static str {
     match action {
         Action::Retry => "Retried",
+        Action::Snooze(_) => "Put off",
         Action::Cancel => "Cancelled",
         Action::Discard => "Discarded",
     }
@@ -437,10 +461,29 @@ pub(crate) fn buttons(person: &Person, job: &JobView) -> Markup {
                     input type="hidden" name="job" value=(job.id);
                     @if let Some(since) = job.since { input type="hidden" name="until" value=(since); }
                     button type="submit" class=[(action == Action::Discard).then_some("danger")] data-key=[(action == Action::Retry).then_some("r")] {
-                        @match action { Action::Retry => "Retry now", Action::Cancel => "Cancel", Action::Discard => "Discard" }
+                        @match action { Action::Retry => "Retry now", Action::Cancel => "Cancel", _ => "Discard" }
                     }
                 }
             }
+        }
+        @if person.may(Role::Operator) && job.refusal(Action::Snooze(Timestamp::UNIX_EPOCH)).is_none() {
+            form.inline method="post" action="/actions" {
+                (csrf(person))
+                input type="hidden" name="action" value="snooze";
+                input type="hidden" name="job" value=(job.id);
+                @if let Some(since) = job.since { input type="hidden" name="until" value=(since); }
+                (spans())
+                button type="submit" { "Put off" }
+            }
+        }
+    }
+}
+
+/// For how long something is put off.
+pub(crate) fn spans() -> Markup {
+    html! {
+        select name="for" aria-label="for how long" {
+            @for (value, name) in SPANS { option value=(value) { (name) } }
         }
     }
 }

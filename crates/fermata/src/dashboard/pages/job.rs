@@ -3,7 +3,7 @@
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use fermata_core::names::RunId;
-use fermata_fleet::queue::JobView;
+use fermata_fleet::queue::{JobView, Past, PastTurn};
 use fermata_fleet::{JobId, JobState};
 use maud::html;
 
@@ -11,7 +11,7 @@ use super::actions;
 use super::jobs::state;
 use super::tenant::Done;
 use crate::dashboard::Shared;
-use crate::dashboard::html::{self, Place, Tone, cli, notice, number, time};
+use crate::dashboard::html::{self, Place, Tone, badge, cli, notice, number, time};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::{Asker, Theirs};
 use crate::out;
@@ -46,10 +46,11 @@ pub(crate) async fn show(
         };
         return Ok(html::page(&app, &person, Place::Jobs, &id.to_string(), &body));
     };
-    let why = queue.why(&job).await?;
+    let (why, past) = (queue.why(&job).await?, queue.past(&id).await?);
     let body = html! {
         @match done.done.as_str() {
             "retry" => (notice(Tone::Good, &html! { "It is tried again." })),
+            "snooze" => (notice(Tone::Good, &html! { "Put off." })),
             "cancel" => (notice(Tone::Good, &html! { "Cancelled: if it was running it stops within seconds." })),
             _ => {}
         }
@@ -72,6 +73,7 @@ pub(crate) async fn show(
             (failed(&job))
             div.actions { (actions::buttons(&person, &job)) }
         }
+        (timeline(&past))
         (lines(&job))
     };
     Ok(html::page(&app, &person, Place::Jobs, &id.to_string(), &body))
@@ -84,6 +86,36 @@ fn failed(job: &JobView) -> maud::Markup {
             h2 { "What failed" }
             pre tabindex="0" { (out::plain(error)) }
         }
+    }
+}
+
+/// What became of it, the latest first.
+fn timeline(past: &[PastTurn]) -> maud::Markup {
+    html! {
+        @if !past.is_empty() {
+            section id="past" data-live {
+                h2 { "What became of it" }
+                div.scroll { table.stack {
+                    thead { tr { th scope="col" { "When" } th scope="col" { "What" } th scope="col" { "Took" } th scope="col" { "By" } th scope="col" { "Why" } } }
+                    tbody { @for turn in past { tr {
+                        th scope="row" { (time(turn.ended)) }
+                        td data-label="What" { (badge(tone(turn.what), turn.what.words())) @if turn.turns > 1 { " " (number(turn.turns.into())) " times" } }
+                        td data-label="Took" { @if turn.ended > turn.began { (out::duration(turn.ended.duration_since(turn.began).as_secs_f64())) } }
+                        td data-label="By" { (out::plain(&turn.by)) }
+                        td data-label="Why" { @if let Some(detail) = &turn.detail { (out::plain(detail)) } }
+                    } } }
+                } }
+            }
+        }
+    }
+}
+
+fn tone(what: Past) -> Tone {
+    match what {
+        Past::Done => Tone::Good,
+        Past::Dead | Past::Lost => Tone::Bad,
+        Past::Fault | Past::Cancel => Tone::Warn,
+        Past::Again | Past::Back | Past::Waiting | Past::Reopen | Past::Retry | Past::Snooze => Tone::Quiet,
     }
 }
 
