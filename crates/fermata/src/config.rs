@@ -26,7 +26,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
 use crate::exit::Usage;
-pub(crate) use web::Web;
+pub(crate) use web::{NameClaim, Provider, Web};
 
 /// The store when none is named.
 const STORE: &str = "./fermata-data";

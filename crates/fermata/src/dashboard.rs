@@ -124,6 +124,8 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     });
     let _end = app.end.clone().drop_guard();
     tokio::spawn(board::keep(app.clone()));
+    let meeting = app.clone();
+    tokio::spawn(async move { meeting.access.meet_provider(now()).await });
     out.say(&format!("dashboard: {}; SIGTERM or Ctrl-C stops it", app.access.home()));
     if let Some(warning) = app.access.warning() {
         tracing::warn!("{warning}");

@@ -13,12 +13,10 @@ pub(crate) struct Web {
     pub(crate) users: Option<PathBuf>,
     /// The page's address as browsers see it: a scheme and a host.
     pub(crate) public_url: Option<Url>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sign-in through it comes next"))]
     /// The identity provider, if there is one.
     pub(crate) provider: Option<Provider>,
 }
 
-#[expect(dead_code, reason = "the sign-in through it comes next")]
 /// An identity provider that speaks OpenID Connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Provider {

@@ -9,6 +9,7 @@ pub(crate) mod edit;
 pub(crate) mod gate;
 mod limits;
 mod link;
+mod oidc;
 mod pages;
 pub(crate) mod password;
 pub(crate) mod person;
@@ -25,6 +26,7 @@ use url::Url;
 
 use self::limits::Limits;
 use self::link::Link;
+use self::oidc::Oidc;
 use self::password::{Checker, PasswordHash};
 use self::person::{Standing, Via};
 use self::secrets::Digest;
@@ -33,7 +35,7 @@ use self::users::UsersFile;
 use crate::config::Web;
 use crate::exit::Usage;
 
-pub(crate) use self::pages::{new_link, page, sign_in, sign_out};
+pub(crate) use self::pages::{arrive, leave, new_link, page, sign_in, sign_out};
 pub(crate) use self::person::{Person, Role};
 
 /// The name of whoever came by the link.
@@ -45,9 +47,13 @@ pub(crate) struct Access {
     users: Option<UsersFile>,
     /// How to sign in where there is no users file.
     link: Option<Link>,
+    /// How to sign in through the identity provider, where there is one.
+    oidc: Option<Oidc>,
     sessions: Sessions,
     limits: Limits,
     passwords: Checker,
+    /// The page's address for people, with a slash at its end.
+    home: String,
     /// Where the page listens.
     address: SocketAddr,
     /// Its address as browsers see it.
@@ -64,12 +70,19 @@ impl Access {
             None if default.exists() => Some(UsersFile::open(default)?),
             None => None,
         };
-        let provider = false;
+        let home = web.public_url.as_ref().map_or_else(|| format!("http://{address}/"), ToString::to_string);
+        let oidc = match &web.provider {
+            Some(_) if web.public_url.is_none() && !address.ip().is_loopback() => {
+                return Err(Usage("FERMATA_PUBLIC_URL must say where the identity provider sends people back to, like https://fermata.example.com".to_owned()).into());
+            }
+            Some(provider) => Some(Oidc::new(provider.clone(), format!("{home}sign-in/oidc/callback"))?),
+            None => None,
+        };
         match &users {
-            Some(users) if !users.users().lets_somebody_in(provider) => {
+            Some(users) if !users.users().lets_somebody_in(oidc.is_some()) => {
                 return Err(Usage("nobody in the users file could sign in: `fermata user set <name>` gives somebody a password".to_owned()).into());
             }
-            None if provider => {
+            None if oidc.is_some() => {
                 return Err(Usage("the identity provider says who people are, and no users file says what they may do: `fermata user set <name> --role admin --no-password` begins one".to_owned()).into());
             }
             None if !address.ip().is_loopback() => {
@@ -80,6 +93,8 @@ impl Access {
         Ok(Self {
             link: users.is_none().then(Link::default),
             users,
+            oidc,
+            home,
             sessions: Sessions::default(),
             limits: Limits::default(),
             passwords: Checker::default(),
@@ -91,12 +106,20 @@ impl Access {
     /// A new link to sign in with, once; none where people sign in otherwise. The one before is void.
     pub(crate) fn new_link(&self) -> Option<String> {
         let code = self.link.as_ref()?.renew();
-        Some(format!("{}sign-in?code={code}", self.home()))
+        Some(format!("{}sign-in?code={code}", self.home))
     }
 
     /// The page's address, with a slash at its end.
-    pub(crate) fn home(&self) -> String {
-        self.public_url.as_ref().map_or_else(|| format!("http://{}/", self.address), ToString::to_string)
+    pub(crate) fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// Has the identity provider, where there is one, say what it says of itself, so that a mistake shows before somebody signs in.
+    pub(crate) async fn meet_provider(&self, now: Timestamp) {
+        let Some(oidc) = &self.oidc else { return };
+        if let Err(error) = oidc.meet(now).await {
+            tracing::error!("{error}; it is asked again when somebody signs in");
+        }
     }
 
     /// What is to be said at the start of a page that others can listen in on.
@@ -139,6 +162,7 @@ impl Access {
                 let same = user.password.as_ref().map(PasswordHash::digest) == session.password;
                 same.then(|| user.standing.clone())
             }
+            Via::Oidc => users?.standing(&session.name, &session.groups),
         }
     }
 
@@ -167,6 +191,17 @@ impl Access {
             tracing::info!(who = session.name, %from, "signed out");
         }
         format!("{name}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0{}", self.secure())
+    }
+
+    /// The cookie of a sign-in through the identity provider, which sends the browser back from elsewhere; an empty one ends it.
+    fn flow_cookie(&self, value: &str) -> String {
+        let seconds = if value.is_empty() { 0 } else { 600 };
+        let name = self.cookie_name();
+        format!("{name}-flow={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={seconds}{}", self.secure())
+    }
+
+    fn flow_of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        cookie(headers, &format!("{}-flow", self.cookie_name()))
     }
 
     fn is_https(&self) -> bool {

@@ -46,6 +46,8 @@ pub(crate) fn table() -> Vec<Route> {
         get("/sign-in", Public, access::page),
         post("/sign-in", Public, access::sign_in),
         post("/sign-in/link", Public, access::new_link),
+        get("/sign-in/oidc", Public, access::leave),
+        get("/sign-in/oidc/callback", Public, access::arrive),
         post("/sign-out", VIEWER, access::sign_out),
         get("/assets/{file}", Public, html::asset),
         get("/events", VIEWER, pages::events::show),

@@ -11,11 +11,12 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::gate::local;
+use super::oidc::{Identity, OidcError, Return};
 use super::password::PasswordHash;
 use super::person::{Role, Standing, Via};
 use super::sessions::Session;
 use super::{Access, LOCAL};
-use crate::dashboard::html::{Tone, bare, notice};
+use crate::dashboard::html::{Tone, bare, notice, query};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::{Shared, now};
 
@@ -42,16 +43,20 @@ fn show(access: &Access, given: &Given, fault: Option<&str>) -> Response {
     if access.link.is_some() {
         return bare("Sign in", &by_link(given, &fault));
     }
+    let by_password = access.users.as_ref().is_some_and(|users| users.users().has_passwords());
     bare(
         "Sign in",
         &html! {
             (fault)
-            form method="post" action="/sign-in" class="card" {
+            @if access.oidc.is_some() {
+                p { a.button.primary href=(query("/sign-in/oidc", &[("next", &given.next)])) { "Sign in with your organisation" } }
+            }
+            @if by_password { form method="post" action="/sign-in" class="card" {
                 input type="hidden" name="next" value=(given.next);
                 p { label for="name" { "Name" } input id="name" name="name" value=(given.name) autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus[given.name.is_empty()]; }
                 p { label for="password" { "Password" } input id="password" name="password" type="password" autocomplete="current-password" required autofocus[!given.name.is_empty()]; }
                 button.primary type="submit" { "Sign in" }
-            }
+            } }
         },
     )
 }
@@ -134,6 +139,68 @@ async fn by_password(access: &Access, given: &Given) -> Result<Option<Session>, 
         groups: Vec::new(),
         password: digest,
     }))
+}
+
+/// Sends a browser to the identity provider.
+pub(crate) async fn leave(
+    State(app): State<Shared>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Query(given): Query<Given>,
+) -> Result<Response, Problem> {
+    let access = &app.access;
+    let oidc = access.oidc.as_ref().ok_or_else(no_provider)?;
+    if !access.limits.address(from.ip()) {
+        return Err(too_many());
+    }
+    let (url, cookie) = oidc.begin(local(&given.next).to_owned(), now()).await?;
+    Ok(with_cookie(Redirect::to(url.as_str()), &access.flow_cookie(&cookie)))
+}
+
+/// Takes a browser that comes back from the identity provider.
+pub(crate) async fn arrive(
+    State(app): State<Shared>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Query(back): Query<Return>,
+) -> Result<Response, Problem> {
+    let access = &app.access;
+    let oidc = access.oidc.as_ref().ok_or_else(no_provider)?;
+    let outcome = oidc.end(back, access.flow_of(&headers), now()).await;
+    let (Identity { name, mut groups }, next) = outcome.inspect_err(|error| {
+        tracing::warn!(from = %from.ip(), "sign-in refused: {error}");
+    })?;
+    let users = access.users.as_ref().map(super::UsersFile::users);
+    let Some(standing) = users.as_ref().and_then(|users| users.standing(&name, &groups)) else {
+        tracing::warn!(who = name, from = %from.ip(), "sign-in refused: in no entry of the users file");
+        let what = format!(
+            "the identity provider says that you are {name}, and the users file has neither this name nor one of your groups"
+        );
+        let hint =
+            format!("an administrator lets you in: fermata user set {name} --role viewer --no-password");
+        return Err(Problem { hint: Some(hint), ..Problem::new(StatusCode::FORBIDDEN, what) });
+    };
+    // Others may be many, and change nothing.
+    groups
+        .retain(|group| users.as_ref().is_some_and(|users| users.groups().any(|(known, _)| known == group)));
+    let session = Session { name, via: Via::Oidc, standing, groups, password: None };
+    let mut response = with_cookie(Redirect::to(&next), &access.begin(&headers, session, from.ip(), now()));
+    let over = HeaderValue::from_str(&access.flow_cookie("")).expect("a cookie of plain characters");
+    response.headers_mut().append(header::SET_COOKIE, over);
+    Ok(response)
+}
+
+fn no_provider() -> Problem {
+    Problem::missing("there is no identity provider here")
+}
+
+impl From<OidcError> for Problem {
+    fn from(error: OidcError) -> Self {
+        let status = match error {
+            OidcError::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+            OidcError::NotBegun | OidcError::Refused(_) | OidcError::Unbelieved(_) => StatusCode::FORBIDDEN,
+        };
+        Self { hint: Some("/sign-in begins anew".to_owned()), ..Self::new(status, error.to_string()) }
+    }
 }
 
 /// Has the terminal show a new link.

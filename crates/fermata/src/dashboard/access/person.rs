@@ -47,6 +47,8 @@ pub(crate) enum Via {
     Link,
     /// Name and password.
     Password,
+    /// The identity provider.
+    Oidc,
 }
 
 impl Via {
@@ -55,6 +57,7 @@ impl Via {
         match self {
             Self::Link => "link",
             Self::Password => "password",
+            Self::Oidc => "oidc",
         }
     }
 }

@@ -143,6 +143,11 @@ impl Users {
         Some(Standing { role, tenants })
     }
 
+    /// Whether anybody signs in with a password.
+    pub(crate) fn has_passwords(&self) -> bool {
+        self.people.values().any(|user| user.password.is_some())
+    }
+
     /// Whether anybody could sign in: with a password, a key, or through a provider where there is one.
     pub(crate) fn lets_somebody_in(&self, has_provider: bool) -> bool {
         let by_provider = has_provider && !(self.people.is_empty() && self.groups.is_empty());
