@@ -16,6 +16,7 @@
 mod failed;
 mod look;
 mod past;
+mod places;
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,6 +37,7 @@ pub use look::{
     AuditEntry, Counts, Filter, JobView, ProgressView, QueueView, RunView, TenantView, WorkerView,
 };
 pub use past::{Past, PastTurn};
+pub use places::{PaceSum, Place, RunSum};
 
 /// The job that makes a run a snapshot, once all others have ended.
 pub const SEAL: &str = "seal";

@@ -665,7 +665,7 @@ fn job_view(id: &str, mut fields: HashMap<String, String>) -> Option<JobView> {
     })
 }
 
-fn moment(ms: f64) -> Option<Timestamp> {
+pub(super) fn moment(ms: f64) -> Option<Timestamp> {
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of this age are far below 2^53")]
     Timestamp::from_millisecond(ms as i64).ok()
 }

@@ -17,6 +17,7 @@ mod outages;
 mod pace;
 mod parents;
 mod past;
+mod places;
 mod scheduler;
 mod seed;
 mod sentinel;
