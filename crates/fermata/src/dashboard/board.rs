@@ -392,16 +392,28 @@ async fn look_at_queue(app: &Shared) {
     let Some(queue) = &app.queue else { return std::future::pending().await };
     let mut every = interval(GLANCE);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut since = now();
     loop {
         every.tick().await;
         let seen = queue.view().await.ok().map(Arc::new);
-        let mut known = app.board.queue.write().expect(HELD);
-        let moved = known.as_ref().map(|view| (&view.jobs, &view.counters))
-            != seen.as_ref().map(|view| (&view.jobs, &view.counters));
-        *known = seen;
-        drop(known);
+        let moved = {
+            let mut known = app.board.queue.write().expect(HELD);
+            let of = |view: &Option<Arc<QueueView>>| {
+                view.as_ref().map(|view| (view.jobs.clone(), view.counters.clone(), view.paused.clone()))
+            };
+            let moved = of(&known) != of(&seen);
+            *known = seen;
+            moved
+        };
         if moved {
             app.changes.tell();
+            // What has just become a snapshot is looked at now, and not only when all are.
+            if let Ok(ended) = queue.ended_since(since).await {
+                for (tenant, at) in ended {
+                    app.board.look_again(&tenant);
+                    since = since.max(at + SignedDuration::from_millis(1));
+                }
+            }
         }
     }
 }

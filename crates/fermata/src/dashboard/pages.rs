@@ -9,3 +9,4 @@ pub(crate) mod overview;
 pub(crate) mod settings;
 pub(crate) mod tenant;
 pub(crate) mod token;
+pub(crate) mod workers;

@@ -70,6 +70,11 @@ pub(crate) fn table() -> Vec<Route> {
         post("/actions", OPERATOR, pages::actions::begin),
         get("/actions/{id}", VIEWER, pages::actions::show),
         post("/actions/{id}/stop", OPERATOR, pages::actions::stop),
+        get("/workers", VIEWER, pages::workers::show),
+        post("/workers/{worker}/drain", OPERATOR, pages::workers::drain),
+        post("/workers/{worker}/undrain", OPERATOR, pages::workers::undrain),
+        post("/queue/pause", OPERATOR, pages::workers::pause),
+        post("/queue/resume", OPERATOR, pages::workers::resume),
         get("/audit", VIEWER, pages::audit::show),
 
         get("/api/v1/openapi.json", Public, api::openapi),
@@ -90,6 +95,11 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/v1/actions", OPERATOR, api::jobs::act),
         get("/api/v1/actions/{id}", VIEWER, api::jobs::operation),
         post("/api/v1/actions/{id}/stop", OPERATOR, api::jobs::stop),
+        get("/api/v1/queue", VIEWER, api::queue::status),
+        post("/api/v1/queue/pause", OPERATOR, api::queue::pause),
+        post("/api/v1/queue/resume", OPERATOR, api::queue::resume),
+        post("/api/v1/workers/{worker}/drain", OPERATOR, api::queue::drain),
+        post("/api/v1/workers/{worker}/undrain", OPERATOR, api::queue::undrain),
         get("/api/v1/audit", VIEWER, api::jobs::audited),
     ]
 }

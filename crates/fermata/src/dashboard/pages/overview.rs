@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::response::Response;
+use fermata_core::names::Tenant;
+use fermata_fleet::queue::Place as Fares;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::workers;
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::board::{Health, Row};
 use crate::dashboard::html::{self, PageNumber, Place, Tone, badge, notice, number, pager, time};
@@ -43,6 +46,12 @@ pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked):
     let now = now();
     let found = find(&app, &person, &asked, now);
     let shown: Vec<_> = found.rows.iter().skip(asked.page.skips(SIZE)).take(SIZE).collect();
+    let names: Vec<Tenant> = shown.iter().map(|(row, _)| row.tenant.clone()).collect();
+    // Without Redis the page says so, and shows what the store knows.
+    let fares = match &app.queue {
+        Some(queue) => queue.places(&names).await.unwrap_or_default(),
+        None => Vec::new(),
+    };
     let sentence = sentence(&found, &app, &person, now);
     let body = html! {
         section id="now" data-live data-say=(sentence.1) { (notice(sentence.0, &html! { p.lead { (sentence.1) } })) (trouble(&app)) }
@@ -74,8 +83,9 @@ pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked):
                         (head(&asked, "records", "Records"))
                         (head(&asked, "gaps", "Gaps"))
                         (head(&asked, "next", "Next run"))
+                        @if !fares.is_empty() { th scope="col" { "Run" } th scope="col" { "Quota" } }
                     } }
-                    tbody { @for (row, health) in &shown { (line(row, *health, now)) } }
+                    tbody { @for (at, (row, health)) in shown.iter().enumerate() { (line(row, *health, fares.get(at), now)) } }
                 } }
             }
             (pager(asked.page.get(), SIZE, found.rows.len(), |page| address(&asked, None, page)))
@@ -232,7 +242,7 @@ fn address(asked: &Asked, sort: Option<&str>, page: usize) -> String {
     )
 }
 
-fn line(row: &Row, health: Health, now: Timestamp) -> Markup {
+fn line(row: &Row, health: Health, fares: Option<&Fares>, now: Timestamp) -> Markup {
     let href = format!("/tenants/{}", row.tenant);
     html! {
         tr {
@@ -247,6 +257,10 @@ fn line(row: &Row, health: Health, now: Timestamp) -> Markup {
                 None => { td data-label="Last snapshot" { "none" } td {} td {} }
             }
             td data-label="Next run" { @match row.next(now) { Some(next) => (time(next)), None => span.soft { "by hand" } } }
+            @if let Some(fares) = fares {
+                td data-label="Run" { (workers::run(&row.tenant, fares)) }
+                td data-label="Quota" { (workers::used(row.settings.as_ref().ok().map(|settings| settings.rate), fares)) }
+            }
         }
     }
 }
