@@ -244,7 +244,7 @@ pub(crate) async fn hold(
 ) -> Result<(), Problem> {
     of_all(person)?;
     let queue = actions::queue(app)?;
-    let reason = check_reason(reason).map_err(|usage| Problem::bad(usage.0))?;
+    let reason = check_reason(reason).map_err(Problem::bad)?;
     if pause && reason.is_none() {
         return Err(Problem::bad("reason: say why; whoever looks next has to know"));
     }
