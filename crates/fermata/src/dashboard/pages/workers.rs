@@ -94,8 +94,8 @@ fn state(view: &QueueView) -> Markup {
     html! {
         @if let Some(who) = &view.paused { (notice(Tone::Warn, &html! { "The queue was paused by " (out::plain(who)) ": nothing new is begun." })) }
         div.card {
+            ul.counts { @for state in JobState::ALL { li { a href=(format!("/jobs?state={}", state.name())) { (number(count(state))) } " " (state.name()) } } }
             dl.facts {
-                @for state in JobState::ALL { dt { (state.name()) } dd { a href=(format!("/jobs?state={}", state.name())) { (number(count(state))) } } }
                 @if let Some(oldest) = view.oldest { dt { "Longest wait" } dd { (out::duration(now.duration_since(oldest).as_secs_f64().max(0.0))) } }
                 dt { "Tenants" } dd { (several(view.tenants_ready, "takes turns", "take turns")) ", " (number(view.tenants_cooling)) " cooling, " (number(view.held.len() as u64)) " held back" }
             }
@@ -137,16 +137,18 @@ fn workers(person: &Person, workers: &[WorkerView], held: &BTreeMap<&str, Vec<&J
             } }
             tbody { @for worker in workers {
                 @let jobs = held.get(&*worker.name).map(Vec::as_slice).unwrap_or_default();
+                // What it says of itself is as old as its last renewal.
+                @let busy = worker.busy.max(u32::try_from(jobs.len()).unwrap_or(u32::MAX));
                 tr {
                     th scope="row" { (worker.name) }
                     td data-label="State" {
                         @if worker.stopping { (badge(Tone::Warn, "stopping")) }
-                        @else if let Some(who) = &worker.drained { (badge(Tone::Warn, if worker.busy > 0 { "draining" } else { "drained" })) span.sub { "by " (out::plain(who)) } }
-                        @else if worker.busy > 0 { (badge(Tone::Busy, "at work")) }
+                        @else if let Some(who) = &worker.drained { (badge(Tone::Warn, if busy > 0 { "draining" } else { "drained" })) span.sub { "by " (out::plain(who)) } }
+                        @else if busy > 0 { (badge(Tone::Busy, "at work")) }
                         @else { (badge(Tone::Good, "idle")) }
                     }
                     td data-label="Release" { (worker.version) }
-                    td.num data-label="Places" { (worker.busy) " of " (worker.places) }
+                    td.num data-label="Places" { (busy) " of " (worker.places) }
                     td data-label="Heard of" { (time(worker.seen)) }
                     td data-label="Holds" {
                         @for held in jobs.iter().take(NAMED) { a href=(job::href(&held.id)) { (held.tenant.as_str()) " " (held.entity) } br; }
