@@ -26,9 +26,22 @@ pub struct Preview {
     /// What.
     pub action: Action,
     /// Jobs that can be acted on, in the order in which they would be.
-    pub able: Vec<JobView>,
+    pub able: Vec<Seen>,
+    /// Some of them, from all over the list.
+    pub sample: Vec<JobView>,
     /// Jobs that were meant and cannot be acted on.
     pub skipped: Vec<Skipped>,
+}
+
+/// A job as somebody saw it: it is acted on only if it is still in this state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub id: JobId,
+    /// Its state.
+    pub state: JobState,
+    /// Since when.
+    pub since: Option<Timestamp>,
 }
 
 /// A job that nothing is done to.
@@ -108,17 +121,39 @@ pub async fn matching(queue: &Queue, action: Action, filter: &Filter) -> Result<
 
 /// Sorts those that can be acted on from those that cannot.
 pub fn preview(action: Action, jobs: Vec<JobView>) -> Preview {
-    let mut preview = Preview { action, able: Vec::new(), skipped: Vec::new() };
+    let (mut able, mut skipped) = (Vec::new(), Vec::new());
     for job in jobs {
         match job.refusal(action) {
-            None => preview.able.push(job),
-            Some(why) => preview.skipped.push(Skipped { id: job.id, why }),
+            None => able.push(job),
+            Some(why) => skipped.push(Skipped { id: job.id, why }),
         }
     }
     if action != Action::Retry {
-        children_first(&mut preview.able);
+        children_first(&mut able);
     }
-    preview
+    let sample = sample(able.len()).map(|at| able[at].clone()).collect();
+    let seen = |job: JobView| Seen { id: job.id, state: job.state, since: job.since };
+    Preview { action, able: able.into_iter().map(seen).collect(), sample, skipped }
+}
+
+/// The same for jobs that failed, as [`Failures`](crate::Failures) knows them: of a hundred thousand of them only the sample
+/// is asked for.
+pub async fn preview_failed(queue: &Queue, action: Action, jobs: Vec<Seen>) -> Result<Preview, LinkError> {
+    let (mut able, mut skipped) = (Vec::new(), Vec::new());
+    for job in jobs {
+        match job.state.refusal(action, false) {
+            None => able.push(job),
+            Some(why) => skipped.push(Skipped { id: job.id, why }),
+        }
+    }
+    let ids: Vec<_> = sample(able.len()).map(|at| able[at].id.clone()).collect();
+    let sample = queue.jobs(&ids).await?.into_iter().flatten().collect();
+    Ok(Preview { action, able, sample, skipped })
+}
+
+/// Where in a list of so many those are that are shown.
+fn sample(length: usize) -> impl Iterator<Item = usize> {
+    (0..length).step_by((length / SAMPLE).max(1)).take(SAMPLE)
 }
 
 impl Preview {
@@ -127,10 +162,11 @@ impl Preview {
         (self.able.len() + self.skipped.len()) as u64
     }
 
-    /// Some of those that would be acted on, from all over the list.
-    pub fn sample(&self) -> impl Iterator<Item = &JobView> {
-        let step = (self.able.len() / SAMPLE).max(1);
-        self.able.iter().step_by(step).take(SAMPLE)
+    /// Leaves only the first of them, to see whether it goes well.
+    pub fn probe(&mut self) {
+        self.able.truncate(1);
+        let first = self.able.first().map(|job| job.id.clone());
+        self.sample.retain(|job| Some(&job.id) == first.as_ref());
     }
 
     /// How many cannot be acted on, by the reason.
@@ -159,7 +195,7 @@ pub async fn carry_out(
     stop: &CancellationToken,
     mut told: impl FnMut(Progress),
 ) -> Result<Outcome, LinkError> {
-    let Preview { action, able, skipped } = preview;
+    let Preview { action, able, skipped, .. } = preview;
     let mut progress = Progress { all: able.len() as u64, ..Progress::default() };
     if let Some(target) = order.target.as_ref().filter(|_| !able.is_empty()) {
         queue.audit(&order.entry(action, target.clone(), progress.all)).await?;
@@ -198,12 +234,7 @@ pub async fn carry_out(
 }
 
 impl Order {
-    async fn act(
-        &self,
-        queue: &Queue,
-        action: Action,
-        job: &JobView,
-    ) -> Result<Result<(), String>, LinkError> {
+    async fn act(&self, queue: &Queue, action: Action, job: &Seen) -> Result<Result<(), String>, LinkError> {
         if self.target.is_none() {
             queue.audit(&self.entry(action, job.id.to_string(), 1)).await?;
         }

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use crate::bulk::Seen;
 use crate::link::LinkError;
 use crate::queue::{Change, JobId, JobState, Queue};
 use kind::Kind;
@@ -34,8 +35,9 @@ pub struct Failures {
     picture: RwLock<Picture>,
 }
 
+/// Jobs that failed, in groups.
 #[derive(Debug, Default)]
-struct Picture {
+pub struct Picture {
     jobs: HashMap<JobId, Failed>,
     /// Each kind by its id, with how many jobs are of it.
     kinds: HashMap<Arc<str>, (Kind, usize)>,
@@ -99,6 +101,13 @@ pub struct Group {
     pub next_at: Option<Timestamp>,
     /// One of them, the last that failed.
     pub sample: JobId,
+}
+
+impl Failed {
+    fn seen(&self, id: &JobId) -> Seen {
+        let state = if self.dead { JobState::Dead } else { JobState::Retry };
+        Seen { id: id.clone(), state, since: Timestamp::from_millisecond(self.last_ms).ok() }
+    }
 }
 
 impl Group {
@@ -177,22 +186,31 @@ impl Failures {
         Ok(at)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Picture> {
+    /// The picture as it is now; hold it no longer than it is looked at.
+    pub fn read(&self) -> RwLockReadGuard<'_, Picture> {
         self.picture.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Picture {
+    /// Adds an entity that failed when it was read without a queue: its error, and when that was.
+    pub fn add(&mut self, id: &JobId, error: &str, at: Timestamp) {
+        let last_ms = at.as_millisecond();
+        let change = Change { error: error.to_owned(), dead: true, first_ms: None, last_ms, next_ms: None };
+        self.put(id, Some(change));
     }
 
     /// Jobs that failed, of these tenants or of all.
     pub fn count(&self, tenants: Option<&BTreeSet<Tenant>>) -> u64 {
-        let picture = self.read();
         match tenants {
-            None => picture.jobs.len() as u64,
-            Some(tenants) => picture.jobs.keys().filter(|id| tenants.contains(&id.tenant)).count() as u64,
+            None => self.jobs.len() as u64,
+            Some(tenants) => self.jobs.keys().filter(|id| tenants.contains(&id.tenant)).count() as u64,
         }
     }
 
     /// The groups of what is wanted.
     pub fn groups(&self, wanted: &Wanted, by: OrderBy, now: Timestamp) -> Vec<Group> {
-        let mut groups = self.read().groups(wanted, now);
+        let mut groups = self.groups_if(wanted, now, |_| true);
         groups.sort_by(|one, other| {
             let order = match by {
                 OrderBy::Jobs => one.jobs().cmp(&other.jobs()),
@@ -207,26 +225,23 @@ impl Failures {
 
     /// One group, of those of its jobs that are wanted; nothing if there are none.
     pub fn group(&self, id: &str, wanted: &Wanted, now: Timestamp) -> Option<Group> {
-        self.read().groups_if(wanted, now, |kind| kind.id == id).pop()
+        self.groups_if(wanted, now, |kind| kind.id == id).pop()
     }
 
     /// The jobs of a group that are wanted, those that failed last first.
-    pub fn jobs(&self, id: &str, wanted: &Wanted) -> Vec<JobId> {
-        let picture = self.read();
-        let Some((kind, _)) = picture.kinds.get(id) else { return Vec::new() };
-        let mut jobs: Vec<_> = picture
-            .jobs
-            .iter()
-            .filter(|(job, failed)| &*failed.kind == id && wanted.takes(kind, job, failed))
-            .collect();
+    pub fn jobs(&self, id: &str, wanted: &Wanted) -> Vec<Seen> {
+        let Some((kind, _)) = self.kinds.get(id).filter(|(kind, _)| wanted.takes_kind(kind)) else {
+            return Vec::new();
+        };
+        let of_group =
+            |(job, failed): &(&JobId, &Failed)| *failed.kind == *kind.id && wanted.takes_job(job, failed);
+        let mut jobs: Vec<_> = self.jobs.iter().filter(of_group).collect();
         jobs.sort_unstable_by(|one, other| {
             other.1.last_ms.cmp(&one.1.last_ms).then_with(|| one.0.cmp(other.0))
         });
-        jobs.into_iter().map(|(job, _)| job.clone()).collect()
+        jobs.into_iter().map(|(job, failed)| failed.seen(job)).collect()
     }
-}
 
-impl Picture {
     /// How many jobs the queue should say that failed.
     fn known(&self) -> u64 {
         self.jobs.len() as u64 + self.unread
@@ -257,10 +272,6 @@ impl Picture {
             next_ms: change.next_ms,
         };
         self.jobs.insert(id.clone(), failed);
-    }
-
-    fn groups(&self, wanted: &Wanted, now: Timestamp) -> Vec<Group> {
-        self.groups_if(wanted, now, |_| true)
     }
 
     fn groups_if(&self, wanted: &Wanted, now: Timestamp, of: impl Fn(&Kind) -> bool) -> Vec<Group> {
@@ -332,10 +343,6 @@ impl<'a> Sum<'a> {
 }
 
 impl Wanted {
-    fn takes(&self, kind: &Kind, id: &JobId, failed: &Failed) -> bool {
-        self.takes_kind(kind) && self.takes_job(id, failed)
-    }
-
     fn takes_kind(&self, kind: &Kind) -> bool {
         let has = |text: &String| {
             let text = text.to_lowercase();

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fermata_fleet::Queue;
+use fermata_fleet::{Failures, Queue};
 use fermata_vault::{Identity, Vault};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -39,6 +39,9 @@ use crate::out::{self, Out};
 /// How long requests under way have to end once the page is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often what failed is looked at.
+const FAILURES_EVERY: Duration = Duration::from_secs(2);
+
 /// All that a page is made of.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -48,6 +51,8 @@ pub(crate) struct App {
     pub(crate) data: Option<Vault>,
     /// The queue; none where one machine does it all.
     pub(crate) queue: Option<Queue>,
+    /// What failed in the queue.
+    pub(crate) failures: Option<Failures>,
     /// The store's address, for people.
     pub(crate) store: String,
     pub(crate) access: Access,
@@ -115,6 +120,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
         operations: Arc::new(Operations::new(changes.clone(), end.clone())),
         vault,
         data,
+        failures: queue.clone().map(Failures::new),
         queue,
         store: out::plain(&config.store),
         access,
@@ -126,6 +132,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     tokio::spawn(board::keep(app.clone()));
     let meeting = app.clone();
     tokio::spawn(async move { meeting.access.meet_provider(now()).await });
+    tokio::spawn(keep_failures(app.clone()));
     out.say(&format!("dashboard: {}; SIGTERM or Ctrl-C stops it", app.access.home()));
     if let Some(warning) = app.access.warning() {
         tracing::warn!("{warning}");
@@ -135,6 +142,31 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     }
     serve(listener, app, &stop).await?;
     Ok(exit::DONE)
+}
+
+/// Looks at what failed again and again.
+async fn keep_failures(app: Shared) {
+    let Some(failures) = &app.failures else { return };
+    let mut every = tokio::time::interval(FAILURES_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = false;
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = app.end.cancelled() => return,
+        }
+        let looked = tokio::select! {
+            looked = failures.look() => looked,
+            () = app.end.cancelled() => return,
+        };
+        match &looked {
+            Ok(true) => app.changes.tell(),
+            // Until it answers again this is nothing new.
+            Err(error) if !said => tracing::warn!("what failed cannot be looked at: {error}"),
+            Ok(false) | Err(_) => {}
+        }
+        said = looked.is_err();
+    }
 }
 
 async fn serve(

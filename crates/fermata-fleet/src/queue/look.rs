@@ -581,10 +581,17 @@ impl Queue {
 impl JobView {
     /// Why an operator cannot do this to the job as it is, if they cannot. The queue has the last word, in the same words.
     pub fn refusal(&self, action: Action) -> Option<String> {
+        self.state.refusal(action, !self.waits_for.is_empty())
+    }
+}
+
+impl JobState {
+    /// The same of a job in this state, which may be waiting for its parents.
+    pub(crate) fn refusal(self, action: Action, has_parents: bool) -> Option<String> {
         use JobState::{Dead, Done, Parked, Queued, Running, Waiting};
-        let why = match (action, self.state) {
-            (Action::Retry, Queued | Running) => return Some(format!("it is {} already", self.state.name())),
-            (Action::Retry, Waiting) if !self.waits_for.is_empty() => "it waits for its parents",
+        let why = match (action, self) {
+            (Action::Retry, Queued | Running) => return Some(format!("it is {} already", self.name())),
+            (Action::Retry, Waiting) if has_parents => "it waits for its parents",
             (Action::Retry, Parked) => "its tenant is held back",
             (Action::Snooze(_), Dead | JobState::Retry) => return None,
             (Action::Snooze(_), state) => {

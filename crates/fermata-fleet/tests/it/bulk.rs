@@ -45,9 +45,13 @@ async fn what_would_be_done_is_counted_and_sampled() {
     assert_eq!((preview.matched(), preview.able.len()), (5, 4));
     assert_eq!(preview.skipped, [skipped("seal", "it is queued already")]);
     assert_eq!(preview.reasons().into_iter().collect::<Vec<_>>(), [("it is queued already", 1)]);
-    let sample: Vec<_> = preview.sample().map(|job| &*job.entity).collect();
+    let sample: Vec<_> = preview.sample.iter().map(|job| &*job.entity).collect();
     assert_eq!(sample, JOBS);
     assert_eq!(preview.span(NonZeroU32::new(2).unwrap()), Duration::from_millis(1_500));
+
+    let mut probe = preview.clone();
+    probe.probe();
+    assert_eq!((probe.able.len(), probe.sample.len(), &probe.able[0].id), (1, 1, &preview.able[0].id));
 
     let unknown = vec![job("acme", "a"), job("acme", "x"), job("acme", "x")];
     assert_eq!(bulk::named(queue, unknown).await.unwrap().unwrap_err(), [job("acme", "x")]);

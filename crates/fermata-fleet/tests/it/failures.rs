@@ -1,12 +1,15 @@
 //! The picture of what failed follows the queue, whatever happens to it.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fermata_fleet::failures::{Cause, Failures, Group, OrderBy, Wanted};
+use fermata_fleet::bulk::{self, Order, Skipped};
+use fermata_fleet::failures::{Cause, Failures, Group, OrderBy, Picture, Wanted};
 use fermata_fleet::queue::{Action, HeldFor};
 use fermata_fleet::{JobState, Turn};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::stage::{DAY_MS, RUN, Stage, job};
 
@@ -22,7 +25,7 @@ fn now(stage: &Stage) -> Timestamp {
 }
 
 fn groups(stage: &Stage, failures: &Failures) -> Vec<Group> {
-    failures.groups(&Wanted::default(), OrderBy::Jobs, now(stage))
+    failures.read().groups(&Wanted::default(), OrderBy::Jobs, now(stage))
 }
 
 /// Looks, and compares with what is seen by who has just come.
@@ -68,7 +71,7 @@ async fn what_failed_alike_is_one_group() {
     assert_eq!((group.hours[21], group.hours[23], group.hours.iter().sum::<u32>()), (1, 1, 2));
     assert_eq!(group.next_at, Some(began + pause));
     assert_eq!(group.sample, job("beta", "team-links"));
-    assert_eq!(failures.jobs(&group.id, &Wanted::default()).len(), 2);
+    assert_eq!(failures.read().jobs(&group.id, &Wanted::default()).len(), 2);
 
     // When it began to fail is known however often it is tried again.
     stage.turn(&fault("the seal's")).await.unwrap();
@@ -84,14 +87,14 @@ async fn the_picture_follows_all_that_happens() {
     let stage = stage().await;
     let (queue, failures) = (&stage.queue, Failures::new(stage.queue.clone()));
     assert!(look(&stage, &failures).await);
-    assert_eq!(failures.count(None), 4);
+    assert_eq!(failures.read().count(None), 4);
     assert!(!look(&stage, &failures).await, "nothing happened");
     let act = async |action, tenant: &str, entity: &str| {
         queue.act(action, &job(tenant, entity), "ann", None).await.unwrap().unwrap();
     };
     act(Action::Retry, "acme", "other").await;
     assert!(look(&stage, &failures).await);
-    assert_eq!(failures.count(None), 3);
+    assert_eq!(failures.read().count(None), 3);
     act(Action::Discard, "acme", "team-links").await;
     act(Action::Cancel, "acme", "other").await;
     look(&stage, &failures).await;
@@ -102,10 +105,10 @@ async fn the_picture_follows_all_that_happens() {
     queue.hold(&"beta".parse().unwrap(), HeldFor::Queue).await.unwrap();
     stage.pass_tended(2 * 3_600_000).await;
     assert!(look(&stage, &failures).await, "their time has come");
-    assert_eq!(failures.count(None), 1);
+    assert_eq!(failures.read().count(None), 1);
     queue.drop_run(&"acme".parse().unwrap(), &RUN.parse().unwrap(), "ann").await.unwrap();
     look(&stage, &failures).await;
-    assert_eq!(failures.count(None), 0);
+    assert_eq!(failures.read().count(None), 0);
 
     // Redis comes back empty, and fills again.
     let () = stage.raw(&["FLUSHALL", "SYNC"]).await;
@@ -113,7 +116,7 @@ async fn the_picture_follows_all_that_happens() {
     stage.push("acme", &[("a", &[])]).await;
     stage.turn(&fault(FAILED)).await.unwrap();
     look(&stage, &failures).await;
-    assert_eq!(failures.count(None), 1);
+    assert_eq!(failures.read().count(None), 1);
 }
 
 #[tokio::test]
@@ -125,7 +128,7 @@ async fn who_fell_behind_or_missed_something_reads_all_anew() {
     stage.queue.act(Action::Discard, &job("acme", "other"), "ann", None).await.unwrap().unwrap();
     let () = stage.raw(&["XTRIM", &stage.key("failures"), "MAXLEN", "0"]).await;
     look(&stage, &failures).await;
-    assert_eq!(failures.count(None), 3);
+    assert_eq!(failures.read().count(None), 3);
     // Something was lost that nobody told of, as after a failover.
     let name = job("acme", "team-links").to_string();
     let () = stage.raw(&["ZREM", &stage.key("retry"), &name]).await;
@@ -142,13 +145,14 @@ async fn each_wish_takes_what_it_says() {
     let failures = Failures::new(stage.queue.clone());
     failures.look().await.unwrap();
     let check = |wanted: &Wanted, expect: &[(&str, u64)]| {
-        let found = failures.groups(wanted, OrderBy::Jobs, now(&stage));
+        let found = failures.read().groups(wanted, OrderBy::Jobs, now(&stage));
         let found: Vec<_> = found.iter().map(|group| (&*group.entity, group.jobs())).collect();
         assert_eq!(found, expect, "{wanted:?}");
         let jobs: usize = failures
+            .read()
             .groups(wanted, OrderBy::First, now(&stage))
             .iter()
-            .map(|group| failures.jobs(&group.id, wanted).len())
+            .map(|group| failures.read().jobs(&group.id, wanted).len())
             .sum();
         assert_eq!(jobs as u64, expect.iter().map(|(_, jobs)| jobs).sum::<u64>(), "{wanted:?}");
     };
@@ -167,19 +171,55 @@ async fn each_wish_takes_what_it_says() {
     check(&Wanted { tenants: tenants(&[]), ..all.clone() }, &[]);
     check(&Wanted { tenants: tenants(&["nobody"]), ..all.clone() }, &[]);
     check(&Wanted { since: Some(now(&stage)), ..all.clone() }, &[("other", 1)]);
-    let [group] = &failures.groups(
+    let [group] = &failures.read().groups(
         &Wanted { cause: Some(Cause::Shape), ..all.clone() },
         OrderBy::Last,
         now(&stage),
     )[..] else {
         panic!("one group")
     };
-    assert_eq!(failures.group(&group.id, &all, now(&stage)).as_ref(), Some(group));
+    assert_eq!(failures.read().group(&group.id, &all, now(&stage)).as_ref(), Some(group));
     assert_eq!(
-        failures.group(&group.id, &Wanted { tenants: tenants(&["acme"]), ..all.clone() }, now(&stage)),
+        failures.read().group(&group.id, &Wanted { tenants: tenants(&["acme"]), ..all.clone() }, now(&stage)),
         None
     );
-    assert_eq!(failures.count(tenants(&["acme"]).as_ref()), 2);
+    assert_eq!(failures.read().count(tenants(&["acme"]).as_ref()), 2);
+}
+
+#[tokio::test]
+async fn a_group_can_be_acted_on() {
+    let stage = stage().await;
+    let (queue, failures) = (&stage.queue, Failures::new(stage.queue.clone()));
+    failures.look().await.unwrap();
+    let all = Wanted { entity: Some("team-links".to_owned()), ..Wanted::default() };
+    let group = failures.read().groups(&all, OrderBy::Jobs, now(&stage)).remove(0);
+    let seen = failures.read().jobs(&group.id, &all);
+    // One of them is tried again before somebody has decided.
+    queue.act(Action::Retry, &seen[0].id, "bob", None).await.unwrap().unwrap();
+    let cancel = bulk::preview_failed(queue, Action::Cancel, seen.clone()).await.unwrap();
+    assert_eq!((cancel.able.len(), cancel.skipped.len()), (2, 0));
+    let preview = bulk::preview_failed(queue, Action::Retry, seen.clone()).await.unwrap();
+    assert_eq!((preview.able.len(), preview.sample.len()), (2, 2));
+    let order = Order {
+        who: "ann".to_owned(),
+        reason: None,
+        target: Some("a group".to_owned()),
+        rps: NonZeroU32::new(1_000).unwrap(),
+    };
+    let outcome = bulk::carry_out(queue, preview, &order, &CancellationToken::new(), |_| ()).await.unwrap();
+    assert_eq!(outcome.done, 1);
+    assert_eq!(outcome.skipped, [Skipped { id: seen[0].id.clone(), why: "it is queued now".to_owned() }]);
+}
+
+#[test]
+fn without_a_queue_what_failed_is_grouped_alike() {
+    let mut picture = Picture::default();
+    let at = Timestamp::from_second(1_795_000_000).unwrap();
+    for tenant in ["acme", "beta"] {
+        picture.add(&job(tenant, "team-links"), FAILED, at);
+    }
+    let [group] = &picture.groups(&Wanted::default(), OrderBy::Jobs, at)[..] else { panic!("one group") };
+    assert_eq!((group.tenants, group.dead, group.cause, group.last_seen), (2, 2, Cause::Tempo, at));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! `api/openapi.json` describes it; a test holds it against the table of routes.
 
+pub(crate) mod failures;
 pub(crate) mod jobs;
 pub(crate) mod queue;
 pub(crate) mod tenants;

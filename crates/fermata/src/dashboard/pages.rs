@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod audit;
 pub(crate) mod events;
+pub(crate) mod failures;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod overview;

@@ -115,11 +115,10 @@ fn say(preview: &Preview, rps: NonZeroU32, told: bool) -> String {
         (false, true) => format!("Without --dry-run this would {action} {jobs}{pace}."),
         (false, false) => format!("Nothing was done. With --all this would {action} {jobs}{pace}."),
     });
-    let sample: Vec<_> = preview.sample().collect();
-    if sample.len() < preview.able.len() {
+    if preview.sample.len() < preview.able.len() {
         lines.push("Some of them:".to_owned());
     }
-    for job in sample {
+    for job in &preview.sample {
         let note = desk::note(job);
         let note = if note.is_empty() { note } else { format!(": {note}") };
         lines.push(format!("  {}, {}{note}", job.id, job.state.name()));

@@ -18,6 +18,7 @@ use crate::dashboard::pages::actions::{self, Meant, Started};
 use crate::dashboard::pages::{audit, job, jobs};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::{Asker, Theirs};
+use crate::desk::jobs as desk;
 
 /// Jobs, as `fermata jobs list --json` has them.
 #[derive(Debug, Serialize)]
@@ -37,28 +38,16 @@ pub(crate) async fn list(
     Ok(Json(List { schema: fermata_core::FORMAT, jobs, total, page: asked.page.get() }))
 }
 
-/// A job, as `fermata jobs show --json` has it.
-#[derive(Debug, Serialize)]
-pub(crate) struct One {
-    schema: u32,
-    job: JobView,
-    why: String,
-}
-
 pub(crate) async fn show(
     State(app): State<Shared>,
     _: Asker,
     theirs: Theirs,
     Path((_, run, entity)): Path<(String, String, String)>,
-) -> Answer<One> {
+) -> Answer<desk::Shown> {
     let id = job::id(theirs, &run, &entity)?;
     let queue = actions::queue(&app)?;
-    let job = queue
-        .job(&id)
-        .await?
-        .ok_or_else(|| Problem::missing(format!("there is no job {id} in the queue")))?;
-    let why = queue.why(&job).await?;
-    Ok(Json(One { schema: fermata_core::FORMAT, job, why }))
+    let shown = desk::show(queue, &id).await?;
+    shown.map(Json).ok_or_else(|| Problem::missing(format!("there is no job {id} in the queue")))
 }
 
 /// What is to be done, and to which jobs: those named, or all that match.
@@ -72,6 +61,11 @@ pub(crate) struct Asked {
     entity: String,
     state: String,
     error: String,
+    /// All jobs of a group of failures.
+    group: String,
+    /// How long what failed is put off, like `2h`.
+    #[serde(rename = "for")]
+    span: String,
     probe: bool,
     reason: String,
     rps: Option<u32>,
@@ -89,6 +83,8 @@ impl Asked {
             ("entity", self.entity),
             ("state", self.state),
             ("error", self.error),
+            ("group", self.group),
+            ("for", self.span),
             ("probe", probe),
             ("reason", self.reason),
             ("rps", rps),
@@ -97,17 +93,6 @@ impl Asked {
         let jobs = self.jobs.into_iter().map(|job| ("job".to_owned(), job));
         Meant::read(&fields.chain(jobs).collect::<Vec<_>>())
     }
-}
-
-/// What was or would be done, as `fermata jobs retry --json` has it.
-#[derive(Debug, Serialize)]
-struct Document {
-    schema: u32,
-    action: &'static str,
-    matched: u64,
-    done: u64,
-    skipped: Vec<Skipped>,
-    dry_run: bool,
 }
 
 /// Something that is being done to many jobs, or was.
@@ -165,23 +150,14 @@ pub(crate) async fn act(
 ) -> Result<Response, Problem> {
     let dry_run = asked.dry_run;
     let meant = asked.meant()?;
-    let document = |matched, done, skipped| {
-        Ok(Json(Document {
-            schema: fermata_core::FORMAT,
-            action: meant.action()?.name(),
-            matched,
-            done,
-            skipped,
-            dry_run,
-        }))
-    };
+    let action = meant.action()?;
     if dry_run {
         let preview = actions::look(&app, &person, &meant).await?;
         let (matched, skipped) = (preview.matched(), preview.skipped);
-        return document(matched, 0, skipped).map(Json::into_response);
+        return Ok(Json(desk::acted(action, matched, 0, skipped, true)).into_response());
     }
     match actions::start(&app, &person, &meant).await? {
-        Started::One(_) => document(1, 1, Vec::new()).map(Json::into_response),
+        Started::One(_) => Ok(Json(desk::acted(action, 1, 1, Vec::new(), false)).into_response()),
         Started::Many(operation) => {
             Ok((StatusCode::ACCEPTED, Json(OperationDocument::of(&operation))).into_response())
         }

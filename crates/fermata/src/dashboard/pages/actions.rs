@@ -9,11 +9,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use fermata_core::names::{RunId, Tenant};
 use fermata_fleet::bulk::{self, Order, Preview};
+use fermata_fleet::failures::Wanted;
 use fermata_fleet::queue::{Action, Filter, JobView};
 use fermata_fleet::{JobId, JobState, Queue};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
+use super::failures;
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::html::{self, Place, Tone, badge, cli, csrf, notice, number, time};
 use crate::dashboard::operations::Operation;
@@ -44,6 +46,8 @@ pub(crate) struct Meant {
     until: Option<Timestamp>,
     rps: Option<NonZeroU32>,
     reason: Option<String>,
+    /// All jobs of a group of failures.
+    group: Option<String>,
     /// Until when what failed is put off.
     snooze: Option<Timestamp>,
 }
@@ -69,6 +73,7 @@ impl Meant {
                     let moment = value.parse().map_err(|_| bad(&"it is a moment"))?;
                     meant.snooze = Some(snooze_until(moment, now()).map_err(|why| bad(&why))?);
                 }
+                "group" => meant.group = Some(value.clone()),
                 "probe" => meant.probe = true,
                 "until" => meant.until = Some(value.parse().map_err(|_| bad(&"it is a moment"))?),
                 "rps" => {
@@ -96,8 +101,18 @@ impl Meant {
     }
 
     /// The jobs that are meant and that this person may know of, sorted by whether they can be acted on.
-    async fn preview(&self, queue: &Queue, person: &Person) -> Result<Preview, Problem> {
-        let action = self.action()?;
+    async fn preview(&self, app: &Shared, person: &Person) -> Result<Preview, Problem> {
+        let (queue, action) = (queue(app)?, self.action()?);
+        if let Some(group) = &self.group {
+            let wanted = Wanted { tenants: person.tenants.clone(), ..Wanted::default() };
+            let mut jobs = failures::look(app, |picture| picture.jobs(group, &wanted));
+            jobs.retain(|job| self.until.is_none_or(|until| job.since.is_none_or(|since| since <= until)));
+            let mut preview = bulk::preview_failed(queue, action, jobs).await?;
+            if self.probe {
+                preview.probe();
+            }
+            return Ok(preview);
+        }
         let jobs = if self.jobs.is_empty() {
             bulk::matching(queue, action, &self.filter).await?
         } else {
@@ -111,13 +126,16 @@ impl Meant {
             jobs.into_iter().filter(|job| person.sees(&job.tenant) && old(job)).collect(),
         );
         if self.probe {
-            preview.able.truncate(1);
+            preview.probe();
         }
         Ok(preview)
     }
 
     /// What is meant, in the words of the command line.
     fn words(&self) -> String {
+        if let Some(group) = &self.group {
+            return format!("{}what failed like {group}", if self.probe { "one of " } else { "" });
+        }
         match &*self.jobs {
             [] if self.probe => format!("one of {}", self.filter.words()),
             [] => self.filter.words(),
@@ -153,6 +171,7 @@ impl Meant {
             ("state", filter.state.map(JobState::name).unwrap_or_default().to_owned()),
             ("error", text(&filter.error)),
             ("probe", if self.probe { "1" } else { "" }.to_owned()),
+            ("group", text(&self.group)),
             ("snooze", self.snooze.map(|until| until.to_string()).unwrap_or_default()),
             ("until", until.map(|until| until.to_string()).unwrap_or_default()),
         ];
@@ -215,7 +234,7 @@ pub(crate) async fn new(
 /// What would be done.
 pub(crate) async fn look(app: &Shared, person: &Person, meant: &Meant) -> Result<Preview, Problem> {
     check(person, meant.action()?)?;
-    meant.preview(queue(app)?, person).await
+    meant.preview(app, person).await
 }
 
 fn previewed(
@@ -245,7 +264,7 @@ fn previewed(
             h2 { @if able > bulk::SAMPLE as u64 { "Some of them" } @else { "Which" } }
             div.scroll { table.stack {
                 thead { tr { th scope="col" { "Job" } th scope="col" { "State" } th scope="col" { "Since" } th scope="col" { "Error" } } }
-                tbody { @for job in preview.sample() { tr {
+                tbody { @for job in &preview.sample { tr {
                     th scope="row" { a href=(super::job::href(&job.id)) { (job.id.to_string()) } }
                     td data-label="State" { (super::jobs::state(job.state)) }
                     td data-label="Since" { @if let Some(since) = job.since { (time(since)) } }
@@ -269,7 +288,7 @@ fn previewed(
                 " " a.button href="/failures" { "Do nothing" }
             }
         }
-        (cli(&meant.cli("\"...\"")))
+        @if meant.group.is_none() { (cli(&meant.cli("\"...\""))) }
     };
     html::page(app, person, Place::Failures, &format!("{} jobs?", capital(name)), &body)
 }
