@@ -11,6 +11,8 @@ mod fleet_commands;
 mod interrupted;
 mod looking;
 mod mistakes;
+mod page;
+mod page_snapshots;
 mod papers;
 mod program;
 mod pruning;

@@ -11,6 +11,7 @@ mod html;
 mod operations;
 mod pages;
 mod problem;
+mod reading;
 mod routes;
 mod tasks;
 
@@ -29,6 +30,7 @@ use self::access::Access;
 use self::board::Board;
 use self::deeds::Ledger;
 use self::operations::Operations;
+use self::reading::Reading;
 use self::tasks::Tasks;
 use crate::cli::Dashboard;
 use crate::commands::{self, fleet};
@@ -58,6 +60,7 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) board: Board,
     pub(crate) tasks: Tasks,
+    pub(crate) reading: Reading,
     pub(crate) ledger: Ledger,
     /// The terminal that the page was started in.
     pub(crate) out: Out,
@@ -116,6 +119,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let app = Arc::new(App {
         board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
         tasks: Tasks::new(config, changes.clone()),
+        reading: Reading::new(changes.clone()),
         ledger: Ledger::default(),
         operations: Arc::new(Operations::new(changes.clone(), end.clone())),
         vault,

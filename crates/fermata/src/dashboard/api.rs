@@ -5,6 +5,7 @@
 pub(crate) mod failures;
 pub(crate) mod jobs;
 pub(crate) mod queue;
+pub(crate) mod snapshots;
 pub(crate) mod tenants;
 
 use axum::Json;

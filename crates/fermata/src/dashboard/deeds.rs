@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use fermata_core::manifest::Manifest;
 use fermata_core::names::Tenant;
 use fermata_core::plan::Wish;
 use fermata_core::settings::Settings;
@@ -16,6 +17,7 @@ use super::problem::Problem;
 use super::tasks::{self, Check};
 use super::{App, Shared, now};
 use crate::commands::fleet;
+use crate::desk::snapshots::{self, Acceptance};
 use crate::desk::tenants::{self, Change, Mistake};
 use crate::desk::tokens;
 use crate::out;
@@ -197,6 +199,15 @@ pub(crate) async fn remove_token(app: &App, person: &Person, tenant: &Tenant) ->
     tell_queue(app, tenant).await;
     app.board.look(&app.vault, tenant).await;
     Ok(())
+}
+
+/// Says that a suspect snapshot is right.
+pub(crate) async fn accept(app: &App, person: &Person, manifest: &Manifest) -> Result<Acceptance, Problem> {
+    let settings = settings(app, &manifest.tenant).await?;
+    note(app, person, "accept snapshot", &format!("{}/{}", manifest.tenant, manifest.run), None).await?;
+    let accepted = snapshots::accept(&app.vault, settings, manifest, now()).await?;
+    app.board.look(&app.vault, &manifest.tenant).await;
+    Ok(accepted)
 }
 
 /// Adds a tenant.

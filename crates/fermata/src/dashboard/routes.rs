@@ -79,6 +79,15 @@ pub(crate) fn table() -> Vec<Route> {
         post("/queue/resume", OPERATOR, pages::workers::resume),
         get("/audit", VIEWER, pages::audit::show),
 
+        get("/tenants/{tenant}/snapshots", VIEWER, pages::snapshots::show),
+        get("/tenants/{tenant}/snapshots/{run}", VIEWER, pages::snapshot::show),
+        post("/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, pages::snapshot::verify),
+        post("/tenants/{tenant}/snapshots/{run}/accept", ADMIN, pages::snapshot::accept),
+        get("/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, pages::records::show),
+        get("/tenants/{tenant}/snapshots/{run}/records/{entity}/{at}", OPERATOR, pages::records::one),
+        get("/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
+        get("/tenants/{tenant}/diff", VIEWER, pages::diff::show),
+        get("/tenants/{tenant}/runs/{run}", VIEWER, pages::run::show),
         get("/api/v1/openapi.json", Public, api::openapi),
         get("/api/v1/tenants", VIEWER, api::tenants::list),
         post("/api/v1/tenants", ADMIN, api::tenants::add),
@@ -105,6 +114,16 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/v1/workers/{worker}/drain", OPERATOR, api::queue::drain),
         post("/api/v1/workers/{worker}/undrain", OPERATOR, api::queue::undrain),
         get("/api/v1/audit", VIEWER, api::jobs::audited),
+        get("/api/v1/tenants/{tenant}/snapshots", VIEWER, api::snapshots::list),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}", VIEWER, api::snapshots::show),
+        post("/api/v1/tenants/{tenant}/snapshots/{run}/accept", ADMIN, api::snapshots::accept),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/verify", VIEWER, api::snapshots::verification),
+        post("/api/v1/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, api::snapshots::verify),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, api::snapshots::records),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
+        get("/api/v1/tenants/{tenant}/diff", VIEWER, api::snapshots::diff),
+        get("/api/v1/tenants/{tenant}/runs", VIEWER, api::snapshots::list_runs),
+        get("/api/v1/tenants/{tenant}/runs/{run}", VIEWER, api::snapshots::show_run),
     ]
 }
 

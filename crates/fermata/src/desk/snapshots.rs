@@ -49,7 +49,7 @@ pub(crate) struct Verified<'a> {
 
 /// A suspect snapshot that was accepted, and the entities that are taken to be right.
 #[derive(Debug, Serialize)]
-pub(crate) struct Accepted {
+pub(crate) struct Acceptance {
     schema: u32,
     pub(crate) tenant: Tenant,
     pub(crate) snapshot: RunId,
@@ -107,19 +107,28 @@ pub(crate) async fn list(vault: &Vault, tenant: &Tenant) -> anyhow::Result<List>
     if !vault.tenants().await?.contains(tenant) {
         return Err(no_tenant(tenant).into());
     }
-    let runs = vault.snapshots(tenant).await?.into_iter();
-    let manifests = runs.map(|run| async move { vault.manifest(tenant, &run).await });
+    let snapshots = rows(vault, tenant, vault.snapshots(tenant).await?).await?;
+    Ok(List { schema: fermata_core::FORMAT, snapshots })
+}
+
+/// These snapshots of a tenant, which are in their order; of the first all is new.
+pub(crate) async fn rows(
+    vault: &Vault,
+    tenant: &Tenant,
+    runs: impl IntoIterator<Item = RunId>,
+) -> Result<Vec<Row>, VaultError> {
+    let manifests = runs.into_iter().map(|run| async move { vault.manifest(tenant, &run).await });
     let mut manifests = stream::iter(manifests).buffered(GETS_CONCURRENT);
-    let mut snapshots = Vec::new();
+    let mut rows = Vec::new();
     let mut earlier: BTreeSet<String> = BTreeSet::new();
     while let Some(manifest) = manifests.try_next().await? {
         // One that goes meanwhile is pruned.
         if let Some(manifest) = manifest {
-            snapshots.push(row(&manifest, &earlier));
+            rows.push(row(&manifest, &earlier));
             earlier = manifest.chunks().map(|chunk| chunk.name.clone()).collect();
         }
     }
-    Ok(List { schema: fermata_core::FORMAT, snapshots })
+    Ok(rows)
 }
 
 /// What is wrong with the name of an entity that a snapshot does not list.
@@ -158,7 +167,7 @@ pub(crate) async fn accept(
     mut settings: Settings,
     manifest: &Manifest,
     now: Timestamp,
-) -> Result<Accepted, VaultError> {
+) -> Result<Acceptance, VaultError> {
     let suspects = manifest.entities.iter().filter(|entry| entry.suspect.is_some());
     let accepted: Vec<String> = suspects.map(|entry| entry.entity.clone()).collect();
     // An older one must not take back what was said of a newer one.
@@ -167,7 +176,7 @@ pub(crate) async fn accept(
         vault.save_settings(settings, now).await?;
     }
     let (tenant, snapshot) = (manifest.tenant.clone(), manifest.run.clone());
-    Ok(Accepted { schema: fermata_core::FORMAT, tenant, snapshot, accepted })
+    Ok(Acceptance { schema: fermata_core::FORMAT, tenant, snapshot, accepted })
 }
 
 /// What else there is to know of an entity: what it lacks, what it was compared with and how it was read.
