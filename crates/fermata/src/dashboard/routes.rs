@@ -35,13 +35,18 @@ pub(crate) struct Route {
     handler: MethodRouter<Shared>,
 }
 
+const VIEWER: Need = Need::Role(Role::Viewer);
+const OPERATOR: Need = Need::Role(Role::Operator);
+const ADMIN: Need = Need::Role(Role::Admin);
+
 /// Every route there is.
-#[rustfmt::skip]
 pub(crate) fn table() -> Vec<Route> {
+    for_people().into_iter().chain(for_programs()).collect()
+}
+
+#[rustfmt::skip]
+fn for_people() -> Vec<Route> {
     use Need::Public;
-    const VIEWER: Need = Need::Role(Role::Viewer);
-    const OPERATOR: Need = Need::Role(Role::Operator);
-    const ADMIN: Need = Need::Role(Role::Admin);
     vec![
         get("/sign-in", Public, access::page),
         post("/sign-in", Public, access::sign_in),
@@ -64,6 +69,15 @@ pub(crate) fn table() -> Vec<Route> {
         get("/tenants/{tenant}/settings", VIEWER, pages::settings::show),
         post("/tenants/{tenant}/settings", ADMIN, pages::settings::change),
         post("/tenants/{tenant}/remove", ADMIN, pages::settings::remove),
+        get("/tenants/{tenant}/snapshots", VIEWER, pages::snapshots::show),
+        get("/tenants/{tenant}/snapshots/{run}", VIEWER, pages::snapshot::show),
+        post("/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, pages::snapshot::verify),
+        post("/tenants/{tenant}/snapshots/{run}/accept", ADMIN, pages::snapshot::accept),
+        get("/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, pages::records::show),
+        get("/tenants/{tenant}/snapshots/{run}/records/{entity}/{at}", OPERATOR, pages::records::one),
+        get("/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
+        get("/tenants/{tenant}/diff", VIEWER, pages::diff::show),
+        get("/tenants/{tenant}/runs/{run}", VIEWER, pages::run::show),
         get("/failures", VIEWER, pages::failures::show),
         get("/failures/{group}", VIEWER, pages::failures::group),
         get("/jobs", VIEWER, pages::jobs::show),
@@ -78,16 +92,13 @@ pub(crate) fn table() -> Vec<Route> {
         post("/queue/pause", OPERATOR, pages::workers::pause),
         post("/queue/resume", OPERATOR, pages::workers::resume),
         get("/audit", VIEWER, pages::audit::show),
+    ]
+}
 
-        get("/tenants/{tenant}/snapshots", VIEWER, pages::snapshots::show),
-        get("/tenants/{tenant}/snapshots/{run}", VIEWER, pages::snapshot::show),
-        post("/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, pages::snapshot::verify),
-        post("/tenants/{tenant}/snapshots/{run}/accept", ADMIN, pages::snapshot::accept),
-        get("/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, pages::records::show),
-        get("/tenants/{tenant}/snapshots/{run}/records/{entity}/{at}", OPERATOR, pages::records::one),
-        get("/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
-        get("/tenants/{tenant}/diff", VIEWER, pages::diff::show),
-        get("/tenants/{tenant}/runs/{run}", VIEWER, pages::run::show),
+#[rustfmt::skip]
+fn for_programs() -> Vec<Route> {
+    use Need::Public;
+    vec![
         get("/api/v1/openapi.json", Public, api::openapi),
         get("/api/v1/tenants", VIEWER, api::tenants::list),
         post("/api/v1/tenants", ADMIN, api::tenants::add),
@@ -100,6 +111,16 @@ pub(crate) fn table() -> Vec<Route> {
         get("/api/v1/tenants/{tenant}/token", VIEWER, api::tenants::token),
         put("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::store_token),
         delete("/api/v1/tenants/{tenant}/token", ADMIN, api::tenants::remove_token),
+        get("/api/v1/tenants/{tenant}/snapshots", VIEWER, api::snapshots::list),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}", VIEWER, api::snapshots::show),
+        post("/api/v1/tenants/{tenant}/snapshots/{run}/accept", ADMIN, api::snapshots::accept),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/verify", VIEWER, api::snapshots::verification),
+        post("/api/v1/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, api::snapshots::verify),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, api::snapshots::records),
+        get("/api/v1/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
+        get("/api/v1/tenants/{tenant}/diff", VIEWER, api::snapshots::diff),
+        get("/api/v1/tenants/{tenant}/runs", VIEWER, api::snapshots::list_runs),
+        get("/api/v1/tenants/{tenant}/runs/{run}", VIEWER, api::snapshots::show_run),
         get("/api/v1/failures", VIEWER, api::failures::list),
         get("/api/v1/failures/{group}", VIEWER, api::failures::show),
         get("/api/v1/jobs", VIEWER, api::jobs::list),
@@ -114,16 +135,6 @@ pub(crate) fn table() -> Vec<Route> {
         post("/api/v1/workers/{worker}/drain", OPERATOR, api::queue::drain),
         post("/api/v1/workers/{worker}/undrain", OPERATOR, api::queue::undrain),
         get("/api/v1/audit", VIEWER, api::jobs::audited),
-        get("/api/v1/tenants/{tenant}/snapshots", VIEWER, api::snapshots::list),
-        get("/api/v1/tenants/{tenant}/snapshots/{run}", VIEWER, api::snapshots::show),
-        post("/api/v1/tenants/{tenant}/snapshots/{run}/accept", ADMIN, api::snapshots::accept),
-        get("/api/v1/tenants/{tenant}/snapshots/{run}/verify", VIEWER, api::snapshots::verification),
-        post("/api/v1/tenants/{tenant}/snapshots/{run}/verify", OPERATOR, api::snapshots::verify),
-        get("/api/v1/tenants/{tenant}/snapshots/{run}/records/{entity}", OPERATOR, api::snapshots::records),
-        get("/api/v1/tenants/{tenant}/snapshots/{run}/export", OPERATOR, pages::export::download),
-        get("/api/v1/tenants/{tenant}/diff", VIEWER, api::snapshots::diff),
-        get("/api/v1/tenants/{tenant}/runs", VIEWER, api::snapshots::list_runs),
-        get("/api/v1/tenants/{tenant}/runs/{run}", VIEWER, api::snapshots::show_run),
     ]
 }
 
