@@ -226,6 +226,11 @@ fn title(job: &JobId, error: &str) -> String {
     if error.starts_with("it took down ") {
         return "it took down # workers".to_owned();
     }
+    // The same error, whether it was given up for it or is tried again.
+    let error = match error.split_once(" attempts: ") {
+        Some((given_up, rest)) if given_up.starts_with("given up after ") => rest,
+        _ => error,
+    };
     let mut words = Vec::new();
     for word in error.split_whitespace() {
         let after_status = words.last().is_some_and(|last: &String| last.ends_with("HTTP"));
@@ -251,8 +256,13 @@ fn path_title(word: &str) -> String {
     let end = &word[path.len()..];
     let varies = |segment: &str| segment.starts_with('{') || segment.contains(|c: char| c.is_ascii_digit());
     let path = path.split('?').next().unwrap_or_default();
-    let mut segments: Vec<_> =
-        path.split('/').map(|segment| if varies(segment) { "#" } else { segment }).collect();
+    // The first of Tempo's names the version of its API.
+    let varies = |(at, segment): (usize, &str)| varies(segment) && (at != 1 || segment.len() > 1);
+    let mut segments: Vec<_> = path
+        .split('/')
+        .enumerate()
+        .map(|(at, segment)| if varies((at, segment)) { "#" } else { segment })
+        .collect();
     if let ["tenants", tenant, ..] = &mut segments[..] {
         *tenant = "*";
     }
@@ -284,6 +294,10 @@ mod tests {
                 Cause::Tempo,
             ),
         );
+        let plans = "POST /4/plans/search: Tempo failed (HTTP 500)";
+        let expect = (Some("POST /4/plans/search"), Some(500), plans, Cause::Tempo);
+        check(plans, expect);
+        check(&format!("given up after 8 attempts: {plans}"), expect);
         check(
             "GET /teams/12/links?offset=50: no answer in time",
             (teams, None, "GET /teams/#/links: no answer in time", Cause::Network),
