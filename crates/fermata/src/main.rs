@@ -3,7 +3,6 @@
 mod cli;
 mod commands;
 mod config;
-#[allow(dead_code, reason = "pages that use the rest are under way")]
 mod dashboard;
 mod desk;
 mod exit;

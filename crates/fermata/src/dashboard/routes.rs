@@ -29,6 +29,10 @@ pub(crate) enum Need {
 
 /// A route.
 pub(crate) struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests go through the table; axum has it in the handler")
+    )]
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) need: Need,
