@@ -203,7 +203,7 @@ fn table(records: &[Record], here: &str, name: &str) -> Markup {
     columns.truncate(COLUMNS_MAX);
     html! {
         div.scroll tabindex="0" role="region" aria-label=(format!("Records of {name}, a wide table")) {
-            table {
+            table.records {
                 thead { tr { th scope="col" { "Record" } @for column in &columns { th scope="col" { (out::plain(column)) } } } }
                 tbody { @for (at, fields) in &rows { tr {
                     th scope="row" { a href=(format!("{here}/{at}")) { (at) } }
