@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::workers;
+use super::{failures, workers};
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::board::{Health, Row};
 use crate::dashboard::html::{self, PageNumber, Place, Tone, badge, notice, number, pager, time};
@@ -54,7 +54,7 @@ pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked):
     };
     let sentence = sentence(&found, &app, &person, now);
     let body = html! {
-        section id="now" data-live data-say=(sentence.1) { (notice(sentence.0, &html! { p.lead { (sentence.1) } })) (trouble(&app)) }
+        section id="now" data-live data-say=(sentence.1) { (notice(sentence.0, &html! { p.lead { (sentence.1) } })) (trouble(&app)) (failed(&app, &person)) }
         form.bar method="get" action="/" role="search" {
             div { label for="q" { "Tenant" } input id="q" type="search" name="q" value=(asked.q) placeholder="name" autocomplete="off"; }
             div {
@@ -216,6 +216,17 @@ fn trouble(app: &App) -> Markup {
             }
         }
     }
+}
+
+/// What waits on the page of failures.
+fn failed(app: &Shared, person: &Person) -> Markup {
+    let failed = failures::look(app, |picture| picture.count(person.tenants.as_ref()));
+    let what = if app.queue.is_some() {
+        several(failed, "job", "jobs")
+    } else {
+        several(failed, "entity", "entities")
+    };
+    html! { @if failed > 0 { (notice(Tone::Warn, &html! { a href="/failures" { (what) " failed" } ": what they have in common, and what to do." })) } }
 }
 
 /// A column's head, which sorts by it.

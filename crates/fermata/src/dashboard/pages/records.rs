@@ -199,6 +199,8 @@ fn table(records: &[Record], here: &str, name: &str) -> Markup {
             columns.push(path);
         }
     }
+    // Addresses of records tell people the least.
+    columns.sort_by_key(|path| *path == "self" || path.ends_with(".self"));
     let more = columns.len().saturating_sub(COLUMNS_MAX);
     columns.truncate(COLUMNS_MAX);
     html! {
