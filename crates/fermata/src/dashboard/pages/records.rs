@@ -200,7 +200,7 @@ fn table(records: &[Record], here: &str, name: &str) -> Markup {
         }
     }
     // Addresses of records tell people the least.
-    columns.sort_by_key(|path| *path == "self" || path.ends_with(".self"));
+    columns.sort_by_key(|path| path.rsplit('.').next() == Some("self"));
     let more = columns.len().saturating_sub(COLUMNS_MAX);
     columns.truncate(COLUMNS_MAX);
     html! {

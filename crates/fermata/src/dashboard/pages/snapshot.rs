@@ -207,7 +207,7 @@ fn state(entry: &Entry) -> Markup {
         _ if entry.suspect.is_some() => badge(Tone::Bad, "suspect"),
         EntryStatus::Complete => badge(Tone::Good, "complete"),
         EntryStatus::LeftOut => badge(Tone::Quiet, "left out"),
-        EntryStatus::Skipped => badge(Tone::Warn, "not permitted"),
+        EntryStatus::Skipped => badge(Tone::Warn, "not read"),
         EntryStatus::Failed => badge(Tone::Bad, "failed"),
     }
 }

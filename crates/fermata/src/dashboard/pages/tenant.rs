@@ -169,7 +169,7 @@ fn last(row: &Row) -> Markup {
                     thead { tr { th scope="col" { "Entity" } th scope="col" { "State" } th scope="col" { "Why" } } }
                     tbody { @for gap in &last.gaps { tr {
                         th scope="row" { (gap.entity) }
-                        td data-label="State" { @if gap.failed { (badge(Tone::Bad, "failed")) } @else { (badge(Tone::Warn, "not permitted")) } }
+                        td data-label="State" { @if gap.failed { (badge(Tone::Bad, "failed")) } @else { (badge(Tone::Warn, "not read")) } }
                         td data-label="Why" { (out::plain(&gap.reason)) }
                     } } }
                 } }
