@@ -12,6 +12,7 @@ mod interrupted;
 mod looking;
 mod mistakes;
 mod page;
+mod page_failures;
 mod page_snapshots;
 mod papers;
 mod program;

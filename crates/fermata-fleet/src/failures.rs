@@ -81,7 +81,7 @@ pub struct Group {
     pub request: Option<String>,
     /// Of the answer.
     pub status: Option<u16>,
-    /// The error, with `#` for numbers and `*` for names.
+    /// The error, with `#` for numbers and ids and `*` for names.
     pub title: String,
     /// Why, most likely.
     pub cause: Cause,

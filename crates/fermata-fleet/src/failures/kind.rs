@@ -11,6 +11,8 @@ use crate::queue::JobId;
 const ID_DIGITS: usize = 12;
 /// Characters of an error that are looked at: what tells errors apart stands at their beginning.
 const CHARS_MAX: usize = 400;
+/// No English word of so many letters is a hexadecimal number.
+const HEX_MIN: usize = 8;
 
 /// A kind of failure: all jobs of it most likely fail for one reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub(crate) struct Kind {
     pub(crate) request: Option<String>,
     /// Of the answer.
     pub(crate) status: Option<u16>,
-    /// The error, with `#` for numbers and `*` for names.
+    /// The error, with `#` for numbers and ids and `*` for names.
     pub(crate) title: String,
     /// Why, most likely.
     pub(crate) cause: Cause,
@@ -236,14 +238,15 @@ fn title(job: &JobId, error: &str) -> String {
         let after_status = words.last().is_some_and(|last: &String| last.ends_with("HTTP"));
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         let names_it = bare == job.tenant.as_str() || bare == job.run.as_str();
-        let digits = bare.contains(|c: char| c.is_ascii_digit());
-        let letters = bare.contains(char::is_alphabetic);
+        // What is an id in one error may be all digits in another, or all letters.
+        let hex = bare.len() >= HEX_MIN && bare.chars().all(|c| c.is_ascii_hexdigit());
+        let is_id = hex || bare.contains(|c: char| c.is_ascii_digit());
         let is_path = word.starts_with('/') || word.starts_with("tenants/");
         words.push(match () {
             () if after_status || bare.is_empty() => word.to_owned(),
             () if is_path => path_title(word),
-            () if names_it || word.contains('@') || (digits && letters) => word.replace(bare, "*"),
-            () if digits => word.replace(bare, "#"),
+            () if names_it || word.contains('@') => word.replace(bare, "*"),
+            () if is_id => word.replace(bare, "#"),
             () => word.to_owned(),
         });
     }
@@ -284,13 +287,13 @@ mod tests {
             let Kind { request, status, title, cause, .. } = kind(error);
             assert_eq!((request.as_deref(), status, &*title, cause), expect, "{error}");
         };
-        let teams = Some("GET /teams/#/links");
+        let (teams, of_plans) = (Some("GET /teams/#/links"), Some("GET /plans"));
         check(
             "after 8 attempts: GET /teams/{teamId}/links: Tempo failed (HTTP 500): trace 4f9a1c",
             (
                 teams,
                 Some(500),
-                "after # attempts: GET /teams/#/links: Tempo failed (HTTP 500): trace *",
+                "after # attempts: GET /teams/#/links: Tempo failed (HTTP 500): trace #",
                 Cause::Tempo,
             ),
         );
@@ -331,21 +334,16 @@ mod tests {
         );
         check(
             "GET /plans: Tempo says that we ask too fast (HTTP 429)",
-            (
-                Some("GET /plans"),
-                Some(429),
-                "GET /plans: Tempo says that we ask too fast (HTTP 429)",
-                Cause::Pace,
-            ),
+            (of_plans, Some(429), "GET /plans: Tempo says that we ask too fast (HTTP 429)", Cause::Pace),
         );
         check(
             "GET /plans: HTTP 200, but the answer is not JSON",
-            (Some("GET /plans"), Some(200), "GET /plans: HTTP 200, but the answer is not JSON", Cause::Shape),
+            (of_plans, Some(200), "GET /plans: HTTP 200, but the answer is not JSON", Cause::Shape),
         );
         check(
             "GET /plans: the list does not advance: the answer leads to a page that was already read",
             (
-                Some("GET /plans"),
+                of_plans,
                 None,
                 "GET /plans: the list does not advance: the answer leads to a page that was already read",
                 Cause::Shape,
@@ -390,6 +388,9 @@ mod tests {
     #[test]
     fn one_reason_is_one_group_whoever_it_hits() {
         let other = |error: &str| Kind::of(&"beta/20261125T020000Z-000000/teams".parse().unwrap(), error);
+        let (id, number) = (kind("HTTP 500: trace 4f9a1c"), kind("HTTP 500: trace 17"));
+        assert_eq!((&id, &*id.title), (&number, "HTTP 500: trace #"));
+        assert_eq!(id, kind("HTTP 500: trace deadbeef"));
         let (one, two) = ("GET /teams/1/links: HTTP 500 for acme", "GET /teams/2/links: HTTP 500 for beta");
         assert_eq!(kind(one), other(two));
         assert_eq!(kind(one).id, "438c53a4091b");

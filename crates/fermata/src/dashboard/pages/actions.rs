@@ -104,6 +104,10 @@ impl Meant {
     async fn preview(&self, app: &Shared, person: &Person) -> Result<Preview, Problem> {
         let (queue, action) = (queue(app)?, self.action()?);
         if let Some(group) = &self.group {
+            // As it is now: what has changed since would be skipped, or be taken for more than it is.
+            if let Some(failures) = &app.failures {
+                failures.look().await?;
+            }
             let wanted = Wanted { tenants: person.tenants.clone(), ..Wanted::default() };
             let mut jobs = failures::look(app, |picture| picture.jobs(group, &wanted));
             jobs.retain(|job| self.until.is_none_or(|until| job.since.is_none_or(|since| since <= until)));

@@ -401,7 +401,7 @@ mod tests {
     fn what_all_errors_of_a_group_say() {
         let check = |title: &str, expect: &str| assert_eq!(words(title), expect, "{title}");
         check(
-            "after # attempts: GET /teams/#/links: Tempo failed (HTTP 500): trace *",
+            "after # attempts: GET /teams/#/links: Tempo failed (HTTP 500): trace #",
             "/links: Tempo failed (HTTP 500): trace",
         );
         check("cancelled by *", "cancelled by");
