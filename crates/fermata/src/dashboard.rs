@@ -23,6 +23,7 @@ use anyhow::Context as _;
 use fermata_fleet::{Failures, Queue};
 use fermata_vault::{Identity, Vault};
 use jiff::Timestamp;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -94,44 +95,8 @@ impl Changes {
 }
 
 pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::Result<u8> {
-    let vault = commands::open_with(config, Vec::new()).await?;
-    let data = match &asked.data_key {
-        Some(file) => Some(commands::open_with(config, Identity::read(file)?).await?),
-        None if vault.data_recipients().is_empty() => Some(vault.clone()),
-        None => None,
-    };
     let stop = commands::stop_signal();
-    let queue = match config.redis_if_any().filter(|_| !vault.single_writer()) {
-        Some(_) => {
-            let queue = fleet::queue(config, &vault)?;
-            fleet::await_redis(&queue, config, &stop).await?;
-            Some(queue)
-        }
-        None => None,
-    };
-    let listener = tokio::net::TcpListener::bind(asked.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", asked.listen))?;
-    let address = listener.local_addr()?;
-    let access = Access::open(asked.users.as_deref(), &config.web, address)?;
-    let changes = Changes::new();
-    let end = CancellationToken::new();
-    let app = Arc::new(App {
-        board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
-        tasks: Tasks::new(config, changes.clone()),
-        reading: Reading::new(changes.clone()),
-        ledger: Ledger::default(),
-        operations: Arc::new(Operations::new(changes.clone(), end.clone())),
-        vault,
-        data,
-        failures: queue.clone().map(Failures::new),
-        queue,
-        store: out::plain(&config.store),
-        access,
-        out,
-        changes,
-        end,
-    });
+    let (app, listener) = open(&asked, config, out, &stop).await?;
     let _end = app.end.clone().drop_guard();
     tokio::spawn(board::keep(app.clone()));
     let meeting = app.clone();
@@ -173,11 +138,53 @@ async fn keep_failures(app: Shared) {
     }
 }
 
-async fn serve(
-    listener: tokio::net::TcpListener,
-    app: Shared,
+/// Opens all that a page is made of, and the port.
+async fn open(
+    asked: &Dashboard,
+    config: &Config,
+    out: Out,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(Shared, TcpListener)> {
+    let vault = commands::open_with(config, Vec::new()).await?;
+    let data = match &asked.data_key {
+        Some(file) => Some(commands::open_with(config, Identity::read(file)?).await?),
+        None if vault.data_recipients().is_empty() => Some(vault.clone()),
+        None => None,
+    };
+    let queue = match config.redis_if_any().filter(|_| !vault.single_writer()) {
+        Some(_) => {
+            let queue = fleet::queue(config, &vault)?;
+            fleet::await_redis(&queue, config, stop).await?;
+            Some(queue)
+        }
+        None => None,
+    };
+    let listener = TcpListener::bind(asked.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", asked.listen))?;
+    let access = Access::open(asked.users.as_deref(), &config.web, listener.local_addr()?)?;
+    let changes = Changes::new();
+    let end = CancellationToken::new();
+    let app = App {
+        board: Board::new(Duration::from_secs(asked.refresh), changes.clone()),
+        tasks: Tasks::new(config, changes.clone()),
+        reading: Reading::new(changes.clone()),
+        ledger: Ledger::default(),
+        operations: Arc::new(Operations::new(changes.clone(), end.clone())),
+        vault,
+        data,
+        failures: queue.clone().map(Failures::new),
+        queue,
+        store: out::plain(&config.store),
+        access,
+        out,
+        changes,
+        end,
+    };
+    Ok((Arc::new(app), listener))
+}
+
+async fn serve(listener: TcpListener, app: Shared, stop: &CancellationToken) -> anyhow::Result<()> {
     let router = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut serving = std::pin::pin!(serving.into_future());

@@ -166,7 +166,7 @@ fn delete<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, han
 pub(crate) fn router(app: Shared) -> Router {
     let mut router = Router::new();
     for Route { path, need, handler, .. } in table() {
-        router = router.route(path, handler.layer(from_fn_with_state(need, gate::guard)));
+        router = router.route(path, handler.layer(from_fn_with_state((app.clone(), need), gate::guard)));
     }
     let nowhere = || async { Problem::missing("there is no such page") };
     router

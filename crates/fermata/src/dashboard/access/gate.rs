@@ -66,15 +66,25 @@ pub(crate) async fn enter(State(app): State<Shared>, request: Request, next: Nex
 }
 
 /// Lets a request through if whoever sent it may, and meant it.
-pub(crate) async fn guard(State(need): State<Need>, request: Request, next: Next) -> Response {
-    let Need::Role(role) = need else { return next.run(request).await };
-    match admit(role, request).await {
+pub(crate) async fn guard(
+    State((app, need)): State<(Shared, Need)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let admitted = match need {
+        Need::Role(role) => admit(&app.access, role, request).await,
+        Need::Public if request.method().is_safe() || is_from_here(&app.access, request.headers()) => {
+            Ok(request)
+        }
+        Need::Public => Err(from_elsewhere()),
+    };
+    match admitted {
         Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn admit(role: Role, request: Request) -> Result<Request, Problem> {
+async fn admit(access: &Access, role: Role, request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let Some(person) = parts.extensions.get::<Arc<Person>>() else {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "sign in first"));
@@ -83,16 +93,23 @@ async fn admit(role: Role, request: Request) -> Result<Request, Problem> {
         let what = format!("{} may not do this; it takes the role {}", person.name, role.name());
         return Err(Problem::new(StatusCode::FORBIDDEN, what));
     }
-    let body = to_bytes(body, BODY_BYTES_MAX)
-        .await
-        .map_err(|_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "this is more than a form can hold"))?;
-    if !parts.method.is_safe() && !carries_token(person, &parts.headers, &body) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "this form is from before you signed in; load the page again",
-        ));
+    let too_much = |_| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "this is more than a form can hold");
+    let body = to_bytes(body, BODY_BYTES_MAX).await.map_err(too_much)?;
+    // A program brings its key with each request; a browser brings the cookie also to what another site has it send.
+    if let Some(token) = person.csrf.as_deref().filter(|_| !parts.method.is_safe()) {
+        if !is_from_here(access, &parts.headers) {
+            return Err(from_elsewhere());
+        }
+        if !carries(token, &parts.headers, &body) {
+            let what = "this form is from before you signed in; load the page again";
+            return Err(Problem::new(StatusCode::FORBIDDEN, what));
+        }
     }
     Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+fn from_elsewhere() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "this form was not sent from this page; load the page again")
 }
 
 /// Who sent a request; nobody is an answer, too.
@@ -114,12 +131,6 @@ fn identify(access: &Access, parts: &Parts) -> Result<Option<Arc<Person>>, Probl
             }
             None => Err(super::pages::too_many()),
         };
-    }
-    if !parts.method.is_safe() && !is_from_here(access, headers) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "this form was not sent from this page; load the page again",
-        ));
     }
     let active = parts.uri.path() != EVENTS && !headers.contains_key(LIVE);
     Ok(access.of_session(headers, active, now()).map(Arc::new))
@@ -156,11 +167,10 @@ fn host(headers: &HeaderMap) -> Option<Authority> {
     headers.get(header::HOST)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a request carries the token of its session.
-fn carries_token(person: &Person, headers: &HeaderMap, body: &Bytes) -> bool {
-    let Some(expected) = &person.csrf else { return true };
-    let is_it = |token: &str| Digest::of(token) == Digest::of(expected);
-    let in_header = headers.get("x-csrf-token").and_then(|token| token.to_str().ok()).is_some_and(is_it);
+/// Whether a request carries the token of its session, in a header or in a form.
+fn carries(token: &str, headers: &HeaderMap, body: &Bytes) -> bool {
+    let is_it = |given: &str| Digest::of(given) == Digest::of(token);
+    let in_header = headers.get("x-csrf-token").and_then(|given| given.to_str().ok()).is_some_and(is_it);
     in_header || url::form_urlencoded::parse(body).any(|(name, value)| name == "csrf" && is_it(&value))
 }
 
