@@ -36,6 +36,11 @@ bench-fleet *parts:
 chaos seeds="10" seconds="60":
     for seed in $(seq {{ seeds }}); do FERMATA_SEED=$seed FERMATA_CHAOS_SECONDS={{ seconds }} cargo nextest run -p fermata-tests chaos --no-capture || exit 1; done
 
+# pictures of the dashboard for docs/ (needs pngquant)
+shots:
+    FERMATA_SHOTS="$PWD/docs/images" cargo nextest run -p fermata-tests dashboard::shots
+    pngquant --force --ext .png --skip-if-larger --quality 60-95 docs/images/*.png
+
 # licences, sources, advisories (needs cargo-deny)
 deny:
     cargo deny check

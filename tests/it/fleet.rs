@@ -32,7 +32,18 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// With so many tenants, each of which may be asked so many times a second as far as its settings go.
     pub(crate) fn start(sim: SimBuilder, tenants: u32, rate: f64) -> Self {
-        let stage = Stage::of(sim.tenants(tenants));
+        let mut fleet = Self::without_tenants(sim.tenants(tenants));
+        for site in 1..=tenants {
+            let tenant: Tenant = format!("sim-{site}").parse().unwrap();
+            fleet.add_tenant(&tenant, site, |settings| settings.rate = rate);
+            fleet.tenants.push(tenant);
+        }
+        fleet
+    }
+
+    /// With a vault that has no tenant.
+    pub(crate) fn without_tenants(sim: SimBuilder) -> Self {
+        let stage = Stage::of(sim);
         stage.fermata("init").run().code(0);
         let folder = stage.at("redis");
         std::fs::create_dir(&folder).unwrap();
@@ -44,23 +55,17 @@ impl Fleet {
             Vault::open(store, Identity::read(&stage.at("fermata.key")).unwrap()).await.unwrap()
         });
         let queue = Queue::new(Link::new(&redis.url(), vault.id()).unwrap());
-        let mut fleet = Self { redis, queue, vault, tenants: Vec::new(), stage };
-        for site in 1..=tenants {
-            fleet.add_tenant(site, rate);
-        }
-        fleet
+        Self { redis, queue, vault, tenants: Vec::new(), stage }
     }
 
-    /// Not by commands: there may be hundreds.
-    fn add_tenant(&mut self, site: u32, rate: f64) {
-        let tenant: Tenant = format!("sim-{site}").parse().unwrap();
+    /// Adds a tenant with a site of the simulator. Not by commands: there may be hundreds.
+    pub(crate) fn add_tenant(&self, tenant: &Tenant, site: u32, set: impl FnOnce(&mut Settings)) {
         let now = Timestamp::now();
         let mut settings = Settings::new(tenant.clone(), now);
         self.stage.sim.base_url().clone_into(&mut settings.base_url);
-        settings.rate = rate;
-        settings.token = Some(self.vault.seal_token(&tenant, &self.stage.sim.token(site).into(), now, None));
+        settings.token = Some(self.vault.seal_token(tenant, &self.stage.sim.token(site).into(), now, None));
+        set(&mut settings);
         self.stage.block_on(self.vault.save_settings(settings, now)).unwrap();
-        self.tenants.push(tenant);
     }
 
     /// The program with these arguments, told where the queue is.

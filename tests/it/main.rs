@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod broken_stores;
+mod browser;
 mod buckets;
 mod by_hand;
 mod catalogue;
 mod chaos;
+mod dashboard;
 mod documents;
 mod fleet;
 mod fleet_commands;

@@ -152,7 +152,9 @@ fn actions(person: &Person, row: &Row) -> Markup {
 }
 
 fn last(row: &Row) -> Markup {
-    let Some(last) = &row.last else { return html! { p { "There is no snapshot of everything yet." } } };
+    let Some(last) = &row.last else {
+        return html! { section id="last" data-live { p { "There is no snapshot of everything yet." } } };
+    };
     html! {
         section id="last" data-live {
             h2 { "Last snapshot of everything" }
