@@ -222,7 +222,8 @@ pub async fn carry_out(
                 Err(why)
             })
         };
-        progress.looked_at += 1;
+        // What was stopped before its turn has had none.
+        progress.looked_at += u64::from(!stop.is_cancelled() || acted.is_ok());
         match acted {
             Ok(()) => progress.done += 1,
             Err(why) => outcome.skipped.push(Skipped { id: job.id, why }),

@@ -17,6 +17,7 @@ mod tasks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -56,6 +57,8 @@ pub(crate) struct App {
     pub(crate) queue: Option<Queue>,
     /// What failed in the queue.
     pub(crate) failures: Option<Failures>,
+    /// When it was last looked at, in seconds of the epoch; 0 before that was once.
+    pub(crate) failures_seen: AtomicI64,
     /// The store's address, for people.
     pub(crate) store: String,
     pub(crate) access: Access,
@@ -135,6 +138,9 @@ async fn keep_failures(app: Shared) {
             Ok(false) | Err(_) => {}
         }
         said = looked.is_err();
+        if looked.is_ok() {
+            app.failures_seen.store(now().as_second(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -174,6 +180,7 @@ async fn open(
         vault,
         data,
         failures: queue.clone().map(Failures::new),
+        failures_seen: AtomicI64::new(0),
         queue,
         store: out::plain(&config.store),
         access,

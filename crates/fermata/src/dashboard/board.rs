@@ -30,6 +30,8 @@ const GLANCE: Duration = Duration::from_secs(2);
 const BACK_MAX: usize = 20;
 /// Without a schedule a snapshot older than this is worth a word.
 const OLD: SignedDuration = SignedDuration::from_hours(48);
+/// A run that was begun longer ago is not taken for one that is under way: whoever was at it may be gone.
+const UNDER_WAY: SignedDuration = SignedDuration::from_hours(12);
 /// How long after it was due a snapshot may take to begin.
 const GRACE: SignedDuration = SignedDuration::from_hours(6);
 
@@ -206,16 +208,24 @@ impl Row {
         if days.is_some_and(|days| days < 0) {
             return Health::Expired;
         }
-        let running = self.unfinished.is_some();
-        let Some(last) = &self.last else { return if running { Health::Running } else { Health::Never } };
+        let expires = days.is_some_and(|days| days <= EXPIRY_DAYS);
+        let running = self.is_running(now);
+        let Some(last) = &self.last else {
+            return match (running, is_overdue(settings, None, token.stored, now)) {
+                (false, true) => Health::Overdue,
+                _ if expires => Health::Expiring,
+                (true, _) => Health::Running,
+                (false, false) => Health::Never,
+            };
+        };
         let accepted = settings.accepted.as_ref().is_some_and(|accepted| *accepted >= last.run);
         if last.status == Status::Suspect && !accepted {
             Health::Suspect
         } else if last.gaps.iter().any(|gap| gap.failed) {
             Health::Failing
-        } else if !running && is_overdue(settings, last, now) {
+        } else if !running && is_overdue(settings, Some(last.started), token.stored, now) {
             Health::Overdue
-        } else if days.is_some_and(|days| days <= EXPIRY_DAYS) {
+        } else if expires {
             Health::Expiring
         } else if running {
             Health::Running
@@ -224,6 +234,12 @@ impl Row {
         } else {
             Health::Partial
         }
+    }
+
+    /// Whether a run is under way, as far as the store tells.
+    fn is_running(&self, now: Timestamp) -> bool {
+        let began = self.unfinished.as_ref().and_then(RunId::began);
+        began.is_some_and(|began| now.duration_since(began) < UNDER_WAY)
     }
 
     /// The same in a sentence, where there is more to say than the word does.
@@ -249,7 +265,11 @@ impl Row {
                 let failed = self.last.as_ref()?.gaps.iter().filter(|gap| gap.failed);
                 failed.map(|gap| &*gap.entity).collect::<Vec<_>>().join(", ")
             }
-            Health::Overdue => format!("nothing since {}", out::from_now(self.last.as_ref()?.started, now)),
+            Health::Overdue => match (&self.last, &self.unfinished) {
+                (_, Some(run)) => format!("a run was interrupted {}", out::from_now(run.began()?, now)),
+                (Some(last), None) => format!("nothing since {}", out::from_now(last.started, now)),
+                (None, None) => "no backup was ever begun".to_owned(),
+            },
             Health::Partial => out::several(
                 self.last.as_ref()?.gaps.len() as u64,
                 "entity is missing",
@@ -271,17 +291,19 @@ impl Row {
     }
 }
 
-/// Whether a snapshot should have been begun since.
-fn is_overdue(settings: &Settings, last: &Last, now: Timestamp) -> bool {
+/// Whether a snapshot should have been begun since the last one was; without one, since there is a token.
+fn is_overdue(settings: &Settings, last: Option<Timestamp>, token: Timestamp, now: Timestamp) -> bool {
+    let since = last.unwrap_or(token);
     match tenants::schedule(settings) {
         Some(Ok(schedule)) => {
             let due = now.checked_sub(GRACE).ok().and_then(|before| schedule.last_before(before));
             // Settings that were changed since may have had another schedule: then one due time is passed over, and no more.
             let before = |due: Timestamp| schedule.last_before(due - SignedDuration::from_secs(1));
             let due = due.and_then(|due| if settings.saved < due { Some(due) } else { before(due) });
-            due.is_some_and(|due| last.started < due)
+            due.is_some_and(|due| since < due)
         }
-        _ => now.duration_since(last.sealed) > OLD,
+        // Who has no schedule and was never backed up may have been added for later.
+        _ => last.is_some_and(|last| now.duration_since(last) > OLD),
     }
 }
 
@@ -324,8 +346,13 @@ impl Board {
 
     /// Looks at a tenant now.
     pub(crate) async fn look(&self, vault: &Vault, tenant: &Tenant) {
+        self.look_at(vault, tenant, false).await;
+    }
+
+    /// `listed` says that the store names it: then it has a row, whatever else cannot be read.
+    async fn look_at(&self, vault: &Vault, tenant: &Tenant, listed: bool) {
         let known = self.row(tenant);
-        let row = row(vault, tenant, known.as_deref()).await;
+        let Some(row) = row(vault, tenant, known.as_deref(), listed).await else { return };
         let mut rows = self.rows.write().expect(HELD);
         let changed = match &row {
             Some(row) if known.as_deref() == Some(row) => false,
@@ -342,7 +369,7 @@ impl Board {
         let tenants = vault.tenants().await?;
         self.rows.write().expect(HELD).retain(|tenant, _| tenants.binary_search(tenant).is_ok());
         stream::iter(tenants)
-            .for_each_concurrent(CONCURRENT, async |tenant| self.look(vault, &tenant).await)
+            .for_each_concurrent(CONCURRENT, async |tenant| self.look_at(vault, &tenant, true).await)
             .await;
         Ok(())
     }
@@ -398,8 +425,18 @@ async fn look_at_queue(app: &Shared) {
         let seen = queue.view().await.ok().map(Arc::new);
         let moved = {
             let mut known = app.board.queue.write().expect(HELD);
+            // All but what changes by itself as time passes.
             let of = |view: &Option<Arc<QueueView>>| {
-                view.as_ref().map(|view| (view.jobs.clone(), view.counters.clone(), view.paused.clone()))
+                let workers = |view: &QueueView| {
+                    let workers = view.workers.iter();
+                    workers
+                        .map(|one| (one.name.clone(), one.stopping, one.drained.clone()))
+                        .collect::<Vec<_>>()
+                };
+                view.as_ref().map(|view| {
+                    let counts = (view.jobs.clone(), view.counters.clone(), view.tenants_cooling);
+                    (counts, view.paused.clone(), view.held.clone(), workers(view))
+                })
             };
             let moved = of(&known) != of(&seen);
             *known = seen;
@@ -418,18 +455,39 @@ async fn look_at_queue(app: &Shared) {
     }
 }
 
-/// What there is of a tenant; nothing if it was removed.
-async fn row(vault: &Vault, tenant: &Tenant, known: Option<&Row>) -> Option<Row> {
-    let settings = match vault.settings(tenant).await {
-        Ok(settings) => Ok(Arc::new(settings.filter(|settings| !settings.removed)?)),
-        Err(error) => Err(out::causes(&error.into())),
+/// What there is of a tenant: `Some(None)` if it was removed, nothing if nobody can tell. What cannot be read stays as it was
+/// known, and the row says so.
+async fn row(vault: &Vault, tenant: &Tenant, known: Option<&Row>, listed: bool) -> Option<Option<Row>> {
+    let (settings, trouble) = match vault.settings(tenant).await {
+        Ok(settings) => match settings.filter(|settings| !settings.removed) {
+            Some(settings) => (Ok(Arc::new(settings)), None),
+            None => return Some(None),
+        },
+        Err(error) => {
+            let why = out::causes(&error.into());
+            let known = known.map(|known| known.settings.clone()).filter(Result::is_ok);
+            match known {
+                Some(settings) => (settings, Some(why)),
+                None if listed => (Err(why), None),
+                None => return None,
+            }
+        }
     };
-    let mut row =
-        Row { tenant: tenant.clone(), settings, last: None, newest: None, unfinished: None, trouble: None };
-    if let Err(error) = snapshots(vault, &mut row, known).await {
-        row.trouble = Some(out::causes(&error.into()));
+    let empty = Row {
+        tenant: tenant.clone(),
+        settings: settings.clone(),
+        last: None,
+        newest: None,
+        unfinished: None,
+        trouble: None,
+    };
+    let mut row = empty.clone();
+    let looked = snapshots(vault, &mut row, known).await.map_err(|error| out::causes(&error.into()));
+    if looked.is_err() {
+        row = Row { settings, ..known.cloned().unwrap_or(empty) };
     }
-    Some(row)
+    row.trouble = trouble.or(looked.err());
+    Some(Some(row))
 }
 
 async fn snapshots(vault: &Vault, row: &mut Row, known: Option<&Row>) -> Result<(), VaultError> {

@@ -162,17 +162,16 @@ pub(crate) async fn store_token(
 
 /// Asks for a little of each entity, and keeps what came of it.
 async fn check_coverage(app: Shared, settings: Settings, client: Client) {
-    let (tenant, fingerprint) =
-        (&settings.tenant, settings.token.as_ref().map(|token| token.fingerprint.clone()));
+    let tenant = &settings.tenant;
+    let Some(fingerprint) = settings.token.as_ref().map(|token| token.fingerprint.clone()) else { return };
     let plan = match tokens::everything(&settings, now()) {
         Ok(plan) => plan,
         Err(error) => return tracing::warn!(%tenant, "what the token may read was not checked: {error}"),
     };
-    let check =
-        Check { fingerprint: fingerprint.unwrap_or_default(), all: plan.jobs.len(), ..Check::default() };
-    app.tasks.checking(tenant, |known| *known = check);
+    let check = Check { fingerprint: fingerprint.clone(), all: plan.jobs.len(), ..Check::default() };
+    app.tasks.begin_check(tenant, check);
     let told = |coverage: &coverage::Coverage| {
-        app.tasks.checking(tenant, |check| check.entities.push(coverage.clone()));
+        app.tasks.checking(tenant, &fingerprint, |check| check.entities.push(coverage.clone()));
     };
     let ended = tokio::select! {
         checked = coverage::check(&client, &plan, Clock::new(now()), told) => checked,
@@ -183,7 +182,7 @@ async fn check_coverage(app: Shared, settings: Settings, client: Client) {
         Err(error) => Err(error),
     };
     let ended = ended.map_err(|error| out::causes(&error));
-    app.tasks.checking(tenant, |check| check.ended = Some(ended));
+    app.tasks.checking(tenant, &fingerprint, |check| check.ended = Some(ended));
 }
 
 /// Forgets a token. Tempo itself still takes it until it is revoked there.
@@ -258,11 +257,29 @@ async fn save(
     mut settings: Settings,
     given: Change,
 ) -> Result<Settings, Unchanged> {
+    let before = settings.base_url.clone();
     tenants::change(&mut settings, given).map_err(Unchanged::Mistakes)?;
+    if !may_keep_token(&before, &settings.base_url) {
+        settings.token = None;
+    }
     note(app, person, action, settings.tenant.as_str(), None).await?;
     let saved = app.vault.save_settings(settings, now()).await?;
     app.board.look(&app.vault, &saved.tenant).await;
     Ok(saved)
+}
+
+/// Whether a token that was given to one address may be sent to another: only Tempo's own regions are told of it. Whoever
+/// changes an address must not learn a token by it, and here nobody is shown one.
+fn may_keep_token(before: &str, after: &str) -> bool {
+    let host = |url: &str| {
+        url::Url::parse(url).ok().filter(|url| url.scheme() == "https")?.host_str().map(str::to_owned)
+    };
+    let is_tempo = |url| {
+        host(url).is_some_and(|host| {
+            host == "api.tempo.io" || (host.starts_with("api.") && host.ends_with(".tempo.io"))
+        })
+    };
+    before == after || (is_tempo(before) && is_tempo(after))
 }
 
 /// Forgets a tenant and its token; its snapshots stay.
@@ -283,5 +300,22 @@ async fn tell_queue(app: &App, tenant: &Tenant) {
     let Some(queue) = &app.queue else { return };
     if let Err(error) = fleet::producer(app.vault.clone(), queue.clone()).look_again(tenant).await {
         tracing::warn!(%tenant, "the queue was not told: {}", out::causes(&error.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_does_not_move_to_another_host() {
+        let check =
+            |before, after, expect| assert_eq!(may_keep_token(before, after), expect, "{before} {after}");
+        check("https://api.tempo.io", "https://api.eu.tempo.io", true);
+        check("http://127.0.0.1:8080", "http://127.0.0.1:8080", true);
+        check("https://api.tempo.io", "https://api.tempo.io.example.com", false);
+        check("https://api.tempo.io", "https://evil-tempo.io", false);
+        check("https://api.tempo.io", "http://127.0.0.1:8080", false);
+        check("http://127.0.0.1:8080", "https://api.tempo.io", false);
     }
 }

@@ -100,16 +100,25 @@ impl Tasks {
         self.checks.lock().expect(HELD).get(tenant).cloned()
     }
 
-    /// Notes how far the check of a tenant's token is.
-    pub(crate) fn checking(&self, tenant: &Tenant, note: impl FnOnce(&mut Check)) {
-        note(self.checks.lock().expect(HELD).entry(tenant.clone()).or_default());
+    /// A token was stored, and is being asked what it may read. What came of an earlier one counts no more.
+    pub(crate) fn begin_check(&self, tenant: &Tenant, check: Check) {
+        self.checks.lock().expect(HELD).insert(tenant.clone(), check);
         self.changes.tell();
     }
 
-    /// Forgets what was begun for a tenant.
+    /// Notes how far the check of a token is, if it is still that token's turn.
+    pub(crate) fn checking(&self, tenant: &Tenant, fingerprint: &str, note: impl FnOnce(&mut Check)) {
+        if let Some(check) = self.checks.lock().expect(HELD).get_mut(tenant)
+            && check.fingerprint == fingerprint
+        {
+            note(check);
+        }
+        self.changes.tell();
+    }
+
+    /// Forgets what a tenant's token may read.
     pub(crate) fn forget(&self, tenant: &Tenant) {
         self.checks.lock().expect(HELD).remove(tenant);
-        self.backups.lock().expect(HELD).remove(tenant);
     }
 
     fn begin(&self, tenant: &Tenant, who: &str) -> bool {

@@ -4,6 +4,7 @@
 //! [`CHECKS_MAX`] run at a time; and so that names cannot be found out by the time an answer takes, a name that is
 //! not there costs the same.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -108,11 +109,11 @@ pub(crate) fn fault(password: &str) -> Option<&'static str> {
 
 /// Checks passwords, a few at a time.
 #[derive(Debug)]
-pub(crate) struct Checker(Semaphore);
+pub(crate) struct Checker(Arc<Semaphore>);
 
 impl Default for Checker {
     fn default() -> Self {
-        Self(Semaphore::new(CHECKS_MAX))
+        Self(Arc::new(Semaphore::new(CHECKS_MAX)))
     }
 }
 
@@ -123,10 +124,13 @@ impl Checker {
         hash: Option<PasswordHash>,
         password: SecretString,
     ) -> Result<bool, Busy> {
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.0.acquire()).await else { return Err(Busy) };
+        let turn = tokio::time::timeout(TURN, self.0.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return Err(Busy) };
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| PasswordHash(NOBODY.to_owned()));
         let checked = tokio::task::spawn_blocking(move || {
+            // Held until it is done, and not only for as long as somebody waits for it.
+            let _turn = turn;
             password.expose_secret().len() <= PASSWORD_BYTES_MAX && hash.is_of(&password)
         });
         Ok(known & checked.await.unwrap_or(false))

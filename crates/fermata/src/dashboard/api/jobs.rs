@@ -67,6 +67,7 @@ pub(crate) struct Asked {
     #[serde(rename = "for")]
     span: String,
     probe: bool,
+    all: bool,
     reason: String,
     rps: Option<u32>,
     dry_run: bool,
@@ -86,6 +87,7 @@ impl Asked {
             ("group", self.group),
             ("for", self.span),
             ("probe", probe),
+            ("all", if self.all { "1" } else { "" }.to_owned()),
             ("reason", self.reason),
             ("rps", rps),
         ];

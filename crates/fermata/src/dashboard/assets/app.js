@@ -10,6 +10,7 @@
   let paused = false, due = false, looking = false, failed = 0;
   const inUse = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
     || element.matches(":hover:has(a:hover, button:hover, input:hover)")
+    || element.querySelector("input:checked") !== null
     || (getSelection().rangeCount > 0 && !getSelection().isCollapsed && element.contains(getSelection().anchorNode));
   async function look() {
     if (looking) { due = true; return; }
@@ -29,14 +30,34 @@
       }
       failed = 0;
     } catch { failed += 1; due = true; }
+    stale(failed > 1);
     looking = false;
   }
+  // What is shown may no longer be so: the page is gone, or nobody is signed in any more.
+  function stale(is) {
+    const notice = $("#stale");
+    if (!is) { notice?.remove(); return; }
+    if (notice) return;
+    const words = document.createElement("p"), again = document.createElement("a");
+    words.id = "stale"; words.className = "notice warn"; words.setAttribute("role", "alert");
+    again.href = location.href; again.textContent = "Load the page again";
+    words.append(`Not updated since ${new Date().toLocaleTimeString()}. `, again, ".");
+    $("main").prepend(words);
+  }
   if ($("[data-live]")) {
-    const events = new EventSource("/events");
-    events.addEventListener("change", look);
-    setInterval(() => { if (due) look(); }, 4000);
-    document.addEventListener("visibilitychange", () => { if (!document.hidden && due) look(); });
-    addEventListener("pagehide", () => events.close());
+    // A browser has few lines to one host: a page that nobody sees holds none.
+    let events;
+    const listen = () => {
+      if (document.hidden) { events?.close(); events = undefined; return; }
+      if (events) return;
+      events = new EventSource("/events");
+      events.addEventListener("change", look);
+      events.addEventListener("error", () => { due = true; if (events?.readyState === EventSource.CLOSED) events = undefined; });
+    };
+    listen();
+    setInterval(() => { listen(); if (due) look(); }, 4000);
+    document.addEventListener("visibilitychange", () => { due = true; listen(); if (!document.hidden) look(); });
+    addEventListener("pagehide", () => { events?.close(); events = undefined; });
   }
   const pause = $("#pause");
   if (pause) pause.addEventListener("click", () => {

@@ -99,8 +99,36 @@ fn how_a_tenant_is() {
         settings(row).accepted = row.newest.clone();
     };
     check(&accepted, Health::Good, None);
-    check(&|row| row.last = None, Health::Never, None);
-    check(&|row| row.unfinished = row.newest.clone(), Health::Running, None);
+    check(
+        &|row| {
+            row.last = None;
+            token(row).stored = now();
+        },
+        Health::Never,
+        None,
+    );
+    let unfinished = |began: &'static str| {
+        move |row: &mut Row| row.unfinished = Some(RunId::new(began.parse().unwrap(), "000001").unwrap())
+    };
+    check(&unfinished("2026-11-24T02:30:00Z"), Health::Running, None);
+    // One that nobody is at any more hides nothing.
+    check(&unfinished("2026-11-23T02:30:00Z"), Health::Good, None);
+    let interrupted = |row: &mut Row| {
+        last(row).started = "2026-11-22T02:30:00Z".parse().unwrap();
+        unfinished("2026-11-23T02:30:00Z")(row);
+    };
+    check(&interrupted, Health::Overdue, Some("a run was interrupted 33.5 h ago"));
+    let never_begun = |row: &mut Row| row.last = None;
+    check(&never_begun, Health::Overdue, Some("no backup was ever begun"));
+    check(
+        &|row| {
+            never_begun(row);
+            token(row).stored = now();
+            expires("2026-11-25")(row);
+        },
+        Health::Expiring,
+        Some("in 1 day"),
+    );
     check(&|row| settings(row).paused = true, Health::Paused, None);
 }
 

@@ -48,6 +48,10 @@ pub(crate) struct Meant {
     reason: Option<String>,
     /// All jobs of a group of failures.
     group: Option<String>,
+    /// Of a group, those that failed then or later.
+    since: Option<Timestamp>,
+    /// Whether all jobs are meant that there are.
+    all: bool,
     /// Until when what failed is put off.
     snooze: Option<Timestamp>,
 }
@@ -74,6 +78,8 @@ impl Meant {
                     meant.snooze = Some(snooze_until(moment, now()).map_err(|why| bad(&why))?);
                 }
                 "group" => meant.group = Some(value.clone()),
+                "since" => meant.since = Some(value.parse().map_err(|_| bad(&"it is a moment"))?),
+                "all" => meant.all = true,
                 "probe" => meant.probe = true,
                 "until" => meant.until = Some(value.parse().map_err(|_| bad(&"it is a moment"))?),
                 "rps" => {
@@ -108,7 +114,13 @@ impl Meant {
             if let Some(failures) = &app.failures {
                 failures.look().await?;
             }
-            let wanted = Wanted { tenants: person.tenants.clone(), ..Wanted::default() };
+            let tenants = match &self.filter.tenant {
+                Some(tenant) => {
+                    Some([tenant.clone()].into_iter().filter(|tenant| person.sees(tenant)).collect())
+                }
+                None => person.tenants.clone(),
+            };
+            let wanted = Wanted { tenants, since: self.since, ..Wanted::default() };
             let mut jobs = failures::look(app, |picture| picture.jobs(group, &wanted));
             jobs.retain(|job| self.until.is_none_or(|until| job.since.is_none_or(|since| since <= until)));
             let mut preview = bulk::preview_failed(queue, action, jobs).await?;
@@ -116,6 +128,10 @@ impl Meant {
                 preview.probe();
             }
             return Ok(preview);
+        }
+        // Nothing chosen is not everything.
+        if self.jobs.is_empty() && self.filter.is_empty() && !self.all {
+            return Err(Problem::bad("no job is chosen; `all` says that all of them are meant"));
         }
         let jobs = if self.jobs.is_empty() {
             bulk::matching(queue, action, &self.filter).await?
@@ -138,7 +154,9 @@ impl Meant {
     /// What is meant, in the words of the command line.
     fn words(&self) -> String {
         if let Some(group) = &self.group {
-            return format!("{}what failed like {group}", if self.probe { "one of " } else { "" });
+            let tenant =
+                self.filter.tenant.as_ref().map(|tenant| format!(" --tenant {tenant}")).unwrap_or_default();
+            return format!("{}what failed like {group}{tenant}", if self.probe { "one of " } else { "" });
         }
         match &*self.jobs {
             [] if self.probe => format!("one of {}", self.filter.words()),
@@ -176,6 +194,8 @@ impl Meant {
             ("error", text(&filter.error)),
             ("probe", if self.probe { "1" } else { "" }.to_owned()),
             ("group", text(&self.group)),
+            ("since", self.since.map(|since| since.to_string()).unwrap_or_default()),
+            ("all", if self.all { "1" } else { "" }.to_owned()),
             ("snooze", self.snooze.map(|until| until.to_string()).unwrap_or_default()),
             ("until", until.map(|until| until.to_string()).unwrap_or_default()),
         ];
@@ -259,6 +279,7 @@ fn previewed(
                 @else { "This would " strong { (name) " " (several(able, "job", "jobs")) } @if able > 1 { ", " (rps) " a second, which takes " (out::duration(preview.span(rps).as_secs_f64())) } "." }
             }
             p.soft { "Each of them only if it is still as it is now. What fails meanwhile is not meant." }
+            @if matches!(preview.action, Action::Snooze(_)) { p { "Until then their runs are not sealed: these tenants get no newer snapshot." } }
         }
         @if !preview.skipped.is_empty() {
             h2 { (several(preview.skipped.len() as u64, "job is", "jobs are")) " not meant" }
@@ -361,7 +382,12 @@ pub(crate) async fn start(app: &Shared, person: &Person, meant: &Meant) -> Resul
     }
     let outcome = bulk::carry_out(queue, preview, &order, &app.end, |_| {}).await?;
     app.changes.tell();
-    match outcome.skipped.first() {
+    if let Some(failure) = outcome.failure {
+        // It may have been done: only the answer is missing.
+        return Err(failure.into());
+    }
+    // Those that the preview skipped come first.
+    match outcome.skipped.last() {
         _ if outcome.done == 1 => Ok(Started::One(first)),
         Some(skipped) => Err(Problem::conflict(format!("nothing was done: {}", skipped.why))),
         None => Err(Problem::conflict("nothing was done")),

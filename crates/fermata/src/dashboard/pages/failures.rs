@@ -121,12 +121,30 @@ pub(crate) fn look<T>(app: &Shared, look: impl FnOnce(&Picture) -> T) -> T {
     look(&picture)
 }
 
+/// How long the queue may not have been looked at before what is shown is out of date.
+const STALE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What is wrong with the picture: there is none yet, or it is out of date.
+pub(crate) fn staleness(app: &Shared, now: Timestamp) -> Option<String> {
+    if app.failures.is_none() {
+        return app.board.looked().at.is_none().then(|| "the store is still being looked at".to_owned());
+    }
+    match Timestamp::from_second(app.failures_seen.load(std::sync::atomic::Ordering::Relaxed)) {
+        Ok(seen) if seen == Timestamp::UNIX_EPOCH => Some("the queue was not looked at yet".to_owned()),
+        Ok(seen) if now.duration_since(seen) > STALE => {
+            Some(format!("Redis does not answer; this is what was known {}", out::from_now(seen, now)))
+        }
+        _ => None,
+    }
+}
+
 pub(crate) async fn show(
     State(app): State<Shared>,
     person: Asker,
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let now = now();
+    let stale = staleness(&app, now);
     let (wanted, by) = (asked.wanted(&person, now)?, asked.by()?);
     let (groups, all) =
         look(&app, |picture| (picture.groups(&wanted, by, now), picture.count(person.tenants.as_ref())));
@@ -134,6 +152,7 @@ pub(crate) async fn show(
     let jobs: u64 = groups.iter().map(Group::jobs).sum();
     let what = if app.queue.is_some() { ("job", "jobs") } else { ("entity", "entities") };
     let sentence = match all {
+        0 if stale.is_some() => "Nobody knows yet what failed.".to_owned(),
         0 => "Nothing failed.".to_owned(),
         _ => format!(
             "{} in {}.",
@@ -144,7 +163,9 @@ pub(crate) async fn show(
     let body = html! {
         (actions::under_way(&app, &person))
         section id="now" data-live data-say=(sentence) {
-            (notice(if all == 0 { Tone::Good } else { Tone::Bad }, &html! { p.lead { (sentence) } }))
+            @if let Some(stale) = &stale { (notice(Tone::Warn, &html! { (stale) "." })) }
+            @let tone = if all > 0 { Tone::Bad } else if stale.is_some() { Tone::Quiet } else { Tone::Good };
+            (notice(tone, &html! { p.lead { (sentence) } }))
         }
         (bar(&asked))
         section id="groups" data-live {
@@ -280,7 +301,8 @@ pub(crate) async fn group(
     Query(asked): Query<Asked>,
 ) -> Result<Response, Problem> {
     let now = now();
-    let Opened { group, jobs } = open(&app, &id, &asked.wanted(&person, now)?, now)?;
+    let wanted = asked.wanted(&person, now)?;
+    let Opened { group, jobs } = open(&app, &id, &wanted, now)?;
     let page: Vec<_> =
         jobs.iter().skip(asked.page.skips(SIZE)).take(SIZE).map(|job| job.id.clone()).collect();
     let sum = format!(
@@ -321,7 +343,7 @@ pub(crate) async fn group(
                 dt { "24 hours" } dd { (spark(&group)) }
             }
         }
-        @if app.queue.is_some() { (deeds(&person, &group)) }
+        @if app.queue.is_some() { (deeds(&person, &group, &wanted, &asked)) }
         h2 { @if app.queue.is_some() { "Jobs" } @else { "Entities" } }
         (listed)
         (pager(asked.page.get(), SIZE, jobs.len(), |page| asked.address(&format!("/failures/{id}"), "", page)))
@@ -348,12 +370,15 @@ fn words(title: &str) -> &str {
 }
 
 /// What can be done to all of a group.
-fn deeds(person: &Person, group: &Group) -> Markup {
+fn deeds(person: &Person, group: &Group, wanted: &Wanted, asked: &Asked) -> Markup {
     let asks = |action: &str, more: Markup| {
         html! {
             form.inline method="get" action="/actions/new" {
                 input type="hidden" name="group" value=(group.id);
                 input type="hidden" name="action" value=(action);
+                // What is shown is what is meant.
+                @if !asked.tenant.is_empty() { input type="hidden" name="tenant" value=(asked.tenant.trim()); }
+                @if let Some(since) = wanted.since { input type="hidden" name="since" value=(since); }
                 (more)
             }
         }
@@ -361,7 +386,7 @@ fn deeds(person: &Person, group: &Group) -> Markup {
     html! {
         @if person.may(Role::Operator) {
             div.actions {
-                (asks("retry", html! { button.primary type="submit" data-key="r" { "Retry all…" } }))
+                (asks("retry", html! { button.primary type="submit" data-key="r" { "Retry " (several(group.jobs(), "job", "jobs")) "…" } }))
                 (asks("retry", html! { input type="hidden" name="probe" value="1"; button type="submit" { "Retry one as a probe…" } }))
                 (asks("snooze", html! { (actions::spans()) button type="submit" { "Put off…" } }))
                 @if person.may(Role::Admin) { (asks("discard", html! { button.danger type="submit" { "Discard…" } })) }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::response::Response;
@@ -21,6 +22,8 @@ use crate::out::{self, several};
 
 /// Tenants on a page.
 pub(crate) const SIZE: usize = 50;
+/// How long the list waits for what Redis knows.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is looked for, as it stands in the address.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,8 +52,11 @@ pub(crate) async fn show(State(app): State<Shared>, person: Asker, Query(asked):
     let names: Vec<Tenant> = shown.iter().map(|(row, _)| row.tenant.clone()).collect();
     // Without Redis the page says so, and shows what the store knows.
     let fares = match &app.queue {
-        Some(queue) => queue.places(&names).await.unwrap_or_default(),
-        None => Vec::new(),
+        Some(queue) if app.board.queue().is_some() => {
+            let asked = tokio::time::timeout(PATIENCE, queue.places(&names)).await;
+            asked.ok().and_then(Result::ok).unwrap_or_default()
+        }
+        _ => Vec::new(),
     };
     let sentence = sentence(&found, &app, &person, now);
     let body = html! {

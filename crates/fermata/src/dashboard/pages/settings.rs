@@ -113,7 +113,10 @@ pub(crate) async fn change(
         Err(mistakes) => Err(Unchanged::Mistakes(mistakes)),
     };
     match changed {
-        Ok(_) => Ok(Redirect::to(&format!("/tenants/{tenant}/settings?done=saved")).into_response()),
+        Ok(saved) => {
+            let done = if saved.token.is_none() { "untokened" } else { "saved" };
+            Ok(Redirect::to(&format!("/tenants/{tenant}/settings?done={done}")).into_response())
+        }
         Err(Unchanged::Problem(problem)) => Err(problem),
         Err(Unchanged::Mistakes(mistakes)) => {
             let settings = deeds::settings(&app, &tenant).await?;
@@ -134,7 +137,11 @@ fn page(
     let view = tenants::view(settings, None, now());
     let body = html! {
         (tabs(app, tenant, Tab::Settings))
-        @if done == "saved" { (notice(Tone::Good, &html! { "Saved." })) }
+        @match done {
+            "saved" => (notice(Tone::Good, &html! { "Saved." })),
+            "untokened" => (notice(Tone::Warn, &html! { "Saved. There is no token: one that was stored for another address is not sent to this one. " a href=(format!("/tenants/{tenant}/token")) { "Store it" } "." })),
+            _ => {}
+        }
         section.card {
             h2 { "When it is due" }
             p { (tenants::schedule_in_words(settings)) }
