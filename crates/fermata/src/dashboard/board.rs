@@ -3,7 +3,7 @@
 //! The store is looked through again and again; between two looks a tenant is looked at by itself when the queue, or somebody on
 //! the page, has changed something about it. Of a snapshot that is known only its name is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(crate) struct Last {
     pub(crate) records: u64,
     pub(crate) stored: u64,
     pub(crate) requests: u64,
-    /// What is missing, and why.
+    /// What is missing and was not read since, and why.
     pub(crate) gaps: Vec<Gap>,
     /// Entities that came back too small to be believed.
     pub(crate) suspects: Vec<String>,
@@ -494,15 +494,31 @@ async fn snapshots(vault: &Vault, row: &mut Row, known: Option<&Row>) -> Result<
     let snapshots = vault.snapshots(&row.tenant).await?;
     row.unfinished = vault.unfinished_runs(&row.tenant).await?.pop();
     row.newest = snapshots.last().cloned();
-    let known = known.and_then(|known| known.last.as_ref());
+    let same = known.is_some_and(|known| known.newest == row.newest);
+    let known = known.and_then(|known| known.last.as_ref()).filter(|last| snapshots.contains(&last.run));
+    if let Some(last) = known.filter(|_| same) {
+        row.last = Some(last.clone());
+        return Ok(());
+    }
+    // What was read again since, by itself, is missing no more.
+    let mut mended = BTreeSet::new();
     for run in snapshots.iter().rev().take(BACK_MAX) {
-        if let Some(last) = known.filter(|last| last.run == *run) {
-            row.last = Some(last.clone());
-            break;
-        }
-        let manifest = vault.manifest(&row.tenant, run).await?;
-        if let Some(manifest) = manifest.filter(|manifest| manifest.wish.only.is_empty()) {
-            row.last = Some(Arc::new(last(&manifest)));
+        let found = match known.filter(|last| last.run == *run) {
+            Some(last) => Some(Last::clone(last)),
+            None => match vault.manifest(&row.tenant, run).await? {
+                Some(manifest) if manifest.wish.only.is_empty() => Some(last(&manifest)),
+                Some(manifest) => {
+                    let whole = manifest.entities.into_iter();
+                    let whole = whole.filter(|entry| entry.status == EntryStatus::Complete);
+                    mended.extend(whole.map(|entry| entry.entity));
+                    None
+                }
+                None => None,
+            },
+        };
+        if let Some(mut last) = found {
+            last.gaps.retain(|gap| !mended.contains(&gap.entity));
+            row.last = Some(Arc::new(last));
             break;
         }
     }
