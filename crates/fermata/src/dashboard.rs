@@ -32,6 +32,7 @@ use self::access::Access;
 use self::board::Board;
 use self::deeds::Ledger;
 use self::operations::Operations;
+use self::pages::export;
 use self::reading::Reading;
 use self::tasks::Tasks;
 use crate::cli::Dashboard;
@@ -101,6 +102,11 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let stop = commands::stop_signal();
     let (app, listener) = open(&asked, config, out, &stop).await?;
     let _end = app.end.clone().drop_guard();
+    tokio::task::spawn_blocking(|| {
+        if let Err(error) = export::clear(&std::env::temp_dir(), now()) {
+            tracing::warn!("downloads that were left behind are still there: {error}");
+        }
+    });
     tokio::spawn(board::keep(app.clone()));
     let meeting = app.clone();
     tokio::spawn(async move { meeting.access.meet_provider(now()).await });

@@ -1,13 +1,15 @@
 //! What reads much of the store for somebody who waits: verifications, which go on beside the page, and work on records.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use axum::http::StatusCode;
 use fermata_core::names::{RunId, Tenant};
 use fermata_vault::{Depth, Progress, Report, Vault};
 use jiff::Timestamp;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 
 use super::access::Person;
 use super::deeds;
@@ -17,13 +19,16 @@ use crate::out;
 
 /// People for whom records are read at once. Each takes a thread of those that read files.
 const READERS_MAX: usize = 2;
+/// Downloads at once, from the first byte that is read to the last that is sent: each takes room for the whole file.
+const DOWNLOADS_MAX: usize = 2;
 /// Verifications that are remembered; of more the oldest is forgotten.
 const CHECKS_MAX: usize = 1_000;
 
 /// What is read for people.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
     /// One after the other: each alone reads as fast as the store gives.
     checker: Semaphore,
     checks: Mutex<HashMap<(Tenant, RunId), Check>>,
@@ -47,7 +52,8 @@ const HELD: &str = "nobody panics while holding it";
 impl Reading {
     pub(crate) fn new(changes: Changes) -> Self {
         Self {
-            readers: Semaphore::new(READERS_MAX),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             checker: Semaphore::new(1),
             checks: Mutex::default(),
             changes,
@@ -57,6 +63,24 @@ impl Reading {
     /// The last verification of a snapshot.
     pub(crate) fn check(&self, tenant: &Tenant, run: &RunId) -> Option<Check> {
         self.checks.lock().expect(HELD).get(&(tenant.clone(), run.clone())).cloned()
+    }
+
+    /// Reads records once it is somebody's turn, which lasts as long as the work does.
+    pub(crate) async fn read<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let turn = self.readers.clone().acquire_owned().await;
+        apart(async move {
+            let _turn = turn;
+            work.await
+        })
+        .await
+    }
+
+    /// A place for a download, to be held until it was sent.
+    pub(crate) fn download(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.downloads.clone().try_acquire_owned().map_err(|_| {
+            let what = format!("{DOWNLOADS_MAX} downloads are under way; try again in a minute");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, what)
+        })
     }
 
     fn begin(&self, tenant: &Tenant, run: &RunId, who: &str, depth: Depth) -> bool {
@@ -130,12 +154,47 @@ async fn examine(app: Shared, vault: Vault, tenant: Tenant, run: RunId, depth: D
 }
 
 /// Does what works for long between two awaits, on a thread that serves nobody else.
-pub(crate) async fn apart<T: Send + 'static>(
-    app: &Shared,
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
-    let _turn = app.reading.readers.acquire().await;
+///
+/// It goes on to its end even where whoever asked gave up.
+pub(crate) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let here = Handle::current();
-    let worked = tokio::task::spawn_blocking(move || here.block_on(work)).await;
-    worked.expect("reading records does not panic")
+    spawn_blocking(move || here.block_on(work)).await.expect("reading records does not panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_gives_up_holds_the_turn_until_the_work_ends() {
+        let reading = Reading::new(Changes::new());
+        let mut ends = Vec::new();
+        for _ in 0..READERS_MAX {
+            let (tell, told) = oneshot::channel();
+            let (end, ended) = oneshot::channel::<()>();
+            let work = reading.read(async move {
+                let _ = tell.send(());
+                let _ = ended.await;
+            });
+            tokio::select! {
+                () = work => panic!("nobody let it end"),
+                begun = told => begun.unwrap(),
+            }
+            ends.push(end);
+        }
+        assert_eq!(reading.readers.available_permits(), 0);
+        drop(ends);
+        reading.read(async {}).await;
+    }
+
+    #[test]
+    fn whoever_comes_when_all_downloads_are_taken_is_told_at_once() {
+        let reading = Reading::new(Changes::new());
+        let mut taken: Vec<_> = (0..DOWNLOADS_MAX).map(|_| reading.download().unwrap()).collect();
+        assert_eq!(reading.download().unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        taken.pop();
+        drop(reading.download().unwrap());
+    }
 }

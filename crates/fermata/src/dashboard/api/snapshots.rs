@@ -18,7 +18,7 @@ use crate::dashboard::pages::records::{Asked, Source};
 use crate::dashboard::pages::snapshot::{HowDeep, Of};
 use crate::dashboard::pages::{diff as pair, run};
 use crate::dashboard::problem::Problem;
-use crate::dashboard::reading::{self, Check, apart};
+use crate::dashboard::reading::{self, Check};
 use crate::dashboard::routes::{Asker, Theirs};
 use crate::dashboard::{Shared, deeds};
 use crate::desk::diff::document::Document;
@@ -213,7 +213,7 @@ pub(crate) async fn diff(
     let Some(data) = app.data.clone().filter(|_| person.may(crate::dashboard::access::Role::Operator)) else {
         return Ok(outlines(&before, &after, &only));
     };
-    let told = apart(&app, async move {
+    let told = app.reading.read(async move {
         let mut document = Document::new(Vec::new());
         tell(&data, &before, &after, &only, limit, &mut document).await.map(|_| document.into_inner())
     });

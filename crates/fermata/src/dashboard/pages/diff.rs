@@ -18,7 +18,6 @@ use crate::dashboard::Shared;
 use crate::dashboard::access::Role;
 use crate::dashboard::html::{self, Place, Tone, badge, cli, notice, number, time};
 use crate::dashboard::problem::Problem;
-use crate::dashboard::reading::apart;
 use crate::dashboard::routes::{Asker, Theirs};
 use crate::desk::diff::{Form, Found, tell};
 use crate::out::{self, several};
@@ -145,7 +144,7 @@ fn counts(before: &Manifest, after: &Manifest, may: bool) -> Markup {
 async fn in_full(app: &Shared, before: Manifest, after: Manifest, entity: &str) -> Result<Markup, Problem> {
     let Some(data) = app.data.clone() else { return Ok(no_key()) };
     let only = BTreeSet::from([entity.to_owned()]);
-    let told = apart(app, async move {
+    let told = app.reading.read(async move {
         let mut shown = Records::default();
         tell(&data, &before, &after, &only, SHOWN, &mut shown).await.map(|_| shown)
     });

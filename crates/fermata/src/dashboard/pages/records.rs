@@ -15,7 +15,6 @@ use super::snapshot::{address, find, formats, no_key};
 use super::tenant::{Tab, tabs};
 use crate::dashboard::html::{self, Place, Tone, cli, notice, number};
 use crate::dashboard::problem::Problem;
-use crate::dashboard::reading::apart;
 use crate::dashboard::routes::{Asker, Theirs};
 use crate::dashboard::{App, Shared};
 use crate::out::{self, several};
@@ -112,7 +111,7 @@ impl Source {
         let (tenant, entity, entry) = (self.manifest.tenant.clone(), self.entity, self.entry().clone());
         let (Asked { from, conditions, .. }, most) = (asked.clone(), asked.limit.unwrap_or(SIZE));
         let read = async move { page::page(&data, &tenant, entity, &entry, &conditions, from, most).await };
-        Ok(Some(apart(app, read).await?))
+        Ok(Some(app.reading.read(read).await?))
     }
 }
 
