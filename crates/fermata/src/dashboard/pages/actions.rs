@@ -15,7 +15,7 @@ use fermata_fleet::{JobId, JobState, Queue};
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::failures;
+use super::{failures, jobs};
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::html::{self, Place, Tone, badge, cli, csrf, notice, number, time};
 use crate::dashboard::operations::Operation;
@@ -134,7 +134,11 @@ impl Meant {
             return Err(Problem::bad("no job is chosen; `all` says that all of them are meant"));
         }
         let jobs = if self.jobs.is_empty() {
-            bulk::matching(queue, action, &self.filter).await?
+            let mut found = Vec::new();
+            for filter in jobs::seen_by(person, &self.filter) {
+                found.extend(bulk::matching(queue, action, &filter).await?);
+            }
+            found
         } else {
             let seen = self.jobs.iter().filter(|job| person.sees(&job.tenant)).cloned().collect();
             let named = bulk::named(queue, seen).await?;

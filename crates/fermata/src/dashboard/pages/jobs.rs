@@ -2,6 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::response::Response;
+use fermata_core::names::Tenant;
 use fermata_fleet::JobState;
 use fermata_fleet::queue::{Filter, JobView};
 use maud::{Markup, html};
@@ -123,12 +124,25 @@ pub(crate) async fn find(
     page: PageNumber,
 ) -> Result<(Vec<JobView>, u64), Problem> {
     let queue = actions::queue(app)?;
-    let most = if person.tenants.is_none() { page.skips(SIZE) + SIZE } else { usize::MAX };
-    let (jobs, total) = queue.list(filter, most).await?;
-    let before = jobs.len();
-    let jobs: Vec<_> = jobs.into_iter().filter(|job| person.sees(&job.tenant)).collect();
-    let total = if person.tenants.is_none() { total } else { total - (before - jobs.len()) as u64 };
+    let most = page.skips(SIZE) + SIZE;
+    let (mut jobs, mut total) = (Vec::new(), 0);
+    for filter in seen_by(person, filter) {
+        let (found, count) = queue.list(&filter, most).await?;
+        jobs.extend(found);
+        total += count;
+    }
     Ok((jobs.into_iter().skip(page.skips(SIZE)).take(SIZE).collect(), total))
+}
+
+/// A filter as it has to be asked for somebody: whoever may know of some tenants asks for each of them alone, as all
+/// jobs of all others would be read to be thrown away.
+pub(crate) fn seen_by(person: &Person, filter: &Filter) -> Vec<Filter> {
+    let of = |tenant: &Tenant| Filter { tenant: Some(tenant.clone()), ..filter.clone() };
+    match (&person.tenants, &filter.tenant) {
+        (None, _) => vec![filter.clone()],
+        (Some(theirs), Some(tenant)) => theirs.get(tenant).map(of).into_iter().collect(),
+        (Some(theirs), None) => theirs.iter().map(of).collect(),
+    }
 }
 
 /// Jobs as rows that can be chosen.
@@ -165,5 +179,33 @@ fn row(chooses: bool, job: &JobView) -> Markup {
                 @if let Some(progress) = job.progress.filter(|_| job.state == JobState::Running) { span.sub { (number(progress.records)) " records" } }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_may_know_of_some_tenants_asks_for_those_alone() {
+        let name = |name: &str| name.parse::<Tenant>().unwrap();
+        let mut person = Person {
+            name: "ci".to_owned(),
+            role: Role::Viewer,
+            tenants: Some(["acme", "beta"].map(name).into()),
+            csrf: None,
+        };
+        let asked = |person: &Person, tenant: Option<&str>| {
+            let filter = Filter { tenant: tenant.map(name), ..Filter::default() };
+            let filters = seen_by(person, &filter).into_iter();
+            filters.map(|filter| filter.tenant.map(|tenant| tenant.to_string())).collect::<Vec<_>>()
+        };
+        let some = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
+        assert_eq!(asked(&person, None), some(&["acme", "beta"]));
+        assert_eq!(asked(&person, Some("beta")), some(&["beta"]));
+        assert_eq!(asked(&person, Some("other")), some(&[]));
+        person.tenants = None;
+        assert_eq!(asked(&person, None), [None]);
+        assert_eq!(asked(&person, Some("other")), some(&["other"]));
     }
 }
