@@ -2,7 +2,7 @@
 
 use axum::extract::{Query, State};
 use axum::response::Response;
-use fermata_core::names::Tenant;
+use fermata_core::names::{RunId, Tenant};
 use fermata_fleet::queue::AuditEntry;
 use maud::html;
 use serde::Deserialize;
@@ -25,19 +25,42 @@ pub(crate) struct Asked {
     page: PageNumber,
 }
 
-/// What a person may know of what was done, newest first. Who is limited to some tenants sees what names one of them.
+/// What a person may know of what was done, newest first. Who is limited to some tenants sees what was done
+/// to one of them alone, and what they did themselves.
 pub(crate) async fn entries(app: &App, person: &Person) -> Result<Vec<AuditEntry>, Problem> {
     let entries = match &app.queue {
         Some(queue) => queue.audited().await?,
         None => app.ledger.entries(),
     };
     let theirs = |entry: &AuditEntry| {
-        let tenant = entry.target.split(['/', ' ']).next().and_then(|name| name.parse::<Tenant>().ok());
         person.tenants.is_none()
             || entry.who == person.name
-            || tenant.is_some_and(|tenant| person.sees(&tenant))
+            || tenant(entry).is_some_and(|tenant| person.sees(&tenant))
     };
     Ok(entries.into_iter().filter(theirs).collect())
+}
+
+/// The one tenant that a line is about; none where it is about more, or about the queue.
+fn tenant(entry: &AuditEntry) -> Option<Tenant> {
+    let target = &*entry.target;
+    // The name of a worker may look like a tenant's.
+    if matches!(&*entry.action, "drain" | "undrain") {
+        return None;
+    }
+    if let Some(filter) = target.strip_prefix("one of ").unwrap_or(target).strip_prefix("--all --tenant ") {
+        return filter.split(' ').next()?.parse().ok();
+    }
+    let mut parts = target.split('/');
+    let tenant = parts.next()?.parse().ok()?;
+    let run = parts.next().map(str::parse::<RunId>).transpose().ok()?;
+    let is_name =
+        |entity: &str| entity.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let names_one = match (run, parts.next(), parts.next()) {
+        (_, None, _) => true,
+        (Some(_), Some(entity), None) => is_name(entity),
+        _ => false,
+    };
+    names_one.then_some(tenant)
 }
 
 pub(crate) async fn show(
@@ -84,4 +107,46 @@ pub(crate) async fn show(
         @if app.queue.is_some() { (cli("fermata queue audit")) }
     };
     Ok(html::page(&app, &person, Place::Audit, "Audit", &body))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_line_is_about_one_tenant_only_if_it_says_so() {
+        let of = |action: &str, target: &str| {
+            let entry = AuditEntry {
+                at: Timestamp::UNIX_EPOCH,
+                who: "ann".to_owned(),
+                action: action.to_owned(),
+                target: target.to_owned(),
+                count: 1,
+                reason: None,
+            };
+            tenant(&entry).map(|tenant| tenant.to_string())
+        };
+        let run = "20261124T020000Z-4f9a1c";
+        for target in [
+            "acme".to_owned(),
+            format!("acme/{run}"),
+            format!("acme/{run}/teams"),
+            "--all --tenant acme".to_owned(),
+            "one of --all --tenant acme --state dead".to_owned(),
+        ] {
+            assert_eq!(of("retry", &target).as_deref(), Some("acme"), "{target}");
+        }
+        for target in [
+            format!("acme/{run}/teams and 41 more"),
+            "the whole queue".to_owned(),
+            "what failed like 4f9a1c".to_owned(),
+            "--all --error '--tenant acme'".to_owned(),
+            "acme/x".to_owned(),
+        ] {
+            assert_eq!(of("retry", &target), None, "{target}");
+        }
+        assert_eq!(of("drain", "acme"), None);
+    }
 }
