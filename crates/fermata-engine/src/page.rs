@@ -1,6 +1,6 @@
 //! The records of a snapshot a page at a time, for a person who looks at them.
 //!
-//! The pages one after the other are what [`view::each`](crate::view::each) gives, in its order. Chunks before the page are passed over by
+//! The pages one after the other are what [`each`](crate::view::each) gives, in its order. Chunks before the page are passed over by
 //! their counts, so it costs the chunks that it lies in and what changed since the sweep, wherever it is.
 
 use std::fmt;

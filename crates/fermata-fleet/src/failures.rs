@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::bulk::Seen;
 use crate::link::LinkError;
-use crate::queue::{Change, JobId, JobState, Queue};
+use crate::queue::{Change, Filter, JobId, JobState, Queue};
 use kind::Kind;
 
 pub use kind::Cause;
@@ -240,6 +240,37 @@ impl Picture {
             other.1.last_ms.cmp(&one.1.last_ms).then_with(|| one.0.cmp(other.0))
         });
         jobs.into_iter().map(|(job, failed)| failed.seen(job)).collect()
+    }
+
+    /// The jobs that a filter means, those that failed last first; nothing if it does not say whether they were given up or are
+    /// tried again, since others are not known here. Errors are told by their groups' titles, so numbers and names in them are not.
+    pub fn found(&self, filter: &Filter) -> Option<Vec<Seen>> {
+        let dead = match filter.state? {
+            JobState::Dead => true,
+            JobState::Retry => false,
+            _ => return None,
+        };
+        let text = filter.error.as_ref().map(|text| text.to_lowercase());
+        let takes = |kind: &Kind| {
+            filter.entity.as_ref().is_none_or(|entity| kind.entity == *entity)
+                && text.as_ref().is_none_or(|text| kind.title.to_lowercase().contains(text))
+        };
+        let kinds = self.kinds.values().map(|(kind, _)| kind).filter(|kind| takes(kind));
+        let kinds: HashSet<&str> = kinds.map(|kind| &*kind.id).collect();
+        let mut jobs: Vec<_> = self
+            .jobs
+            .iter()
+            .filter(|(id, failed)| {
+                failed.dead == dead
+                    && kinds.contains(&*failed.kind)
+                    && filter.tenant.as_ref().is_none_or(|tenant| id.tenant == *tenant)
+                    && filter.run.as_ref().is_none_or(|run| id.run == *run)
+            })
+            .collect();
+        jobs.sort_unstable_by(|one, other| {
+            other.1.last_ms.cmp(&one.1.last_ms).then_with(|| one.0.cmp(other.0))
+        });
+        Some(jobs.into_iter().map(|(id, failed)| failed.seen(id)).collect())
     }
 
     /// How many jobs the queue should say that failed.

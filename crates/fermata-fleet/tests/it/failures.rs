@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fermata_fleet::bulk::{self, Order, Skipped};
 use fermata_fleet::failures::{Cause, Failures, Group, OrderBy, Picture, Wanted};
-use fermata_fleet::queue::{Action, HeldFor};
+use fermata_fleet::queue::{Action, Filter, HeldFor};
 use fermata_fleet::{JobState, Turn};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -220,6 +220,22 @@ fn without_a_queue_what_failed_is_grouped_alike() {
     }
     let [group] = &picture.groups(&Wanted::default(), OrderBy::Jobs, at)[..] else { panic!("one group") };
     assert_eq!((group.tenants, group.dead, group.cause, group.last_seen), (2, 2, Cause::Tempo, at));
+    let dead = Filter { state: Some(JobState::Dead), ..Filter::default() };
+    let check = |filter: Filter, expect: Option<&[&str]>| {
+        let found = picture.found(&filter);
+        let found =
+            found.as_ref().map(|jobs| jobs.iter().map(|job| job.id.tenant.as_str()).collect::<Vec<_>>());
+        assert_eq!(found.as_deref(), expect, "{filter:?}");
+    };
+    check(dead.clone(), Some(&["acme", "beta"]));
+    check(Filter { tenant: Some("beta".parse().unwrap()), ..dead.clone() }, Some(&["beta"]));
+    check(Filter { error: Some("tempo FAILED".to_owned()), ..dead.clone() }, Some(&["acme", "beta"]));
+    // What the error does not say is not found by it, though the entity is called so.
+    check(Filter { error: Some("team-links".to_owned()), ..dead.clone() }, Some(&[]));
+    check(Filter { entity: Some("teams".to_owned()), ..dead }, Some(&[]));
+    check(Filter { state: Some(JobState::Retry), ..Filter::default() }, Some(&[]));
+    check(Filter::default(), None);
+    check(Filter { state: Some(JobState::Running), ..Filter::default() }, None);
 }
 
 #[tokio::test]

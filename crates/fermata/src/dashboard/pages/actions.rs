@@ -8,7 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use fermata_core::names::{RunId, Tenant};
-use fermata_fleet::bulk::{self, Order, Preview};
+use fermata_fleet::bulk::{self, Order, Preview, Seen};
 use fermata_fleet::failures::Wanted;
 use fermata_fleet::queue::{Action, Filter, JobView};
 use fermata_fleet::{JobId, JobState, Queue};
@@ -121,17 +121,24 @@ impl Meant {
                 None => person.tenants.clone(),
             };
             let wanted = Wanted { tenants, since: self.since, ..Wanted::default() };
-            let mut jobs = failures::look(app, |picture| picture.jobs(group, &wanted));
-            jobs.retain(|job| self.until.is_none_or(|until| job.since.is_none_or(|since| since <= until)));
-            let mut preview = bulk::preview_failed(queue, action, jobs).await?;
-            if self.probe {
-                preview.probe();
-            }
-            return Ok(preview);
+            let jobs = failures::look(app, |picture| picture.jobs(group, &wanted));
+            return self.previewed(queue, action, jobs).await;
         }
         // Nothing chosen is not everything.
         if self.jobs.is_empty() && self.filter.is_empty() && !self.all {
             return Err(Problem::bad("no job is chosen; `all` says that all of them are meant"));
+        }
+        if self.jobs.is_empty() {
+            let mut filter = self.filter.clone();
+            if action == Action::Retry {
+                filter.state = filter.state.or(Some(JobState::Dead));
+            }
+            if let Some(failures) = &app.failures {
+                failures.look().await?;
+            }
+            if let Some(jobs) = jobs::failed(app, person, &filter) {
+                return self.previewed(queue, action, jobs).await;
+            }
         }
         let jobs = if self.jobs.is_empty() {
             let mut found = Vec::new();
@@ -149,6 +156,21 @@ impl Meant {
             action,
             jobs.into_iter().filter(|job| person.sees(&job.tenant) && old(job)).collect(),
         );
+        if self.probe {
+            preview.probe();
+        }
+        Ok(preview)
+    }
+
+    /// What would be done to jobs that failed.
+    async fn previewed(
+        &self,
+        queue: &Queue,
+        action: Action,
+        mut jobs: Vec<Seen>,
+    ) -> Result<Preview, Problem> {
+        jobs.retain(|job| self.until.is_none_or(|until| job.since.is_none_or(|since| since <= until)));
+        let mut preview = bulk::preview_failed(queue, action, jobs).await?;
         if self.probe {
             preview.probe();
         }

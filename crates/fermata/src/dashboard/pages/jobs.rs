@@ -4,16 +4,17 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use fermata_core::names::Tenant;
 use fermata_fleet::JobState;
+use fermata_fleet::bulk::Seen;
 use fermata_fleet::queue::{Filter, JobView};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::{actions, job};
-use crate::dashboard::Shared;
+use super::{actions, failures, job};
 use crate::dashboard::access::{Person, Role};
 use crate::dashboard::html::{self, PageNumber, Place, Tone, badge, cli, number, pager, time};
 use crate::dashboard::problem::Problem;
 use crate::dashboard::routes::Asker;
+use crate::dashboard::{Shared, now};
 use crate::out;
 
 /// Jobs on a page.
@@ -96,7 +97,7 @@ pub(crate) async fn show(
                     @for state in JobState::ALL { option value=(state.name()) selected[asked.state == state.name()] { (state.name()) } }
                 }
             }
-            div { label for="error" { "Error" } input id="error" name="error" value=(asked.error) autocomplete="off"; }
+            div { label for="error" { "Error" } input id="error" name="error" value=(asked.error) autocomplete="off" title="without its numbers, where the state is dead or retry"; }
             @if !asked.run.is_empty() { input type="hidden" name="run" value=(asked.run); }
             button type="submit" { "Show" }
         }
@@ -124,6 +125,12 @@ pub(crate) async fn find(
     page: PageNumber,
 ) -> Result<(Vec<JobView>, u64), Problem> {
     let queue = actions::queue(app)?;
+    if let Some(failed) = failed(app, person, filter) {
+        let shown = failed.iter().skip(page.skips(SIZE)).take(SIZE);
+        let shown: Vec<_> = shown.map(|job| job.id.clone()).collect();
+        let jobs = queue.jobs(&shown).await?;
+        return Ok((jobs.into_iter().flatten().collect(), failed.len() as u64));
+    }
     let most = page.skips(SIZE) + SIZE;
     let (mut jobs, mut total) = (Vec::new(), 0);
     for filter in seen_by(person, filter) {
@@ -132,6 +139,15 @@ pub(crate) async fn find(
         total += count;
     }
     Ok((jobs.into_iter().skip(page.skips(SIZE)).take(SIZE).collect(), total))
+}
+
+/// The jobs that failed and match, from the picture of them, so that not all are asked for to find some. Nothing where the filter means
+/// others too, or there is no picture yet.
+pub(crate) fn failed(app: &Shared, person: &Person, filter: &Filter) -> Option<Vec<Seen>> {
+    let failures = app.failures.as_ref().filter(|_| failures::staleness(app, now()).is_none())?;
+    let picture = failures.read();
+    let found = seen_by(person, filter).into_iter().map(|filter| picture.found(&filter));
+    found.collect::<Option<Vec<_>>>().map(|found| found.concat())
 }
 
 /// A filter as it has to be asked for somebody: whoever may know of some tenants asks for each of them alone, as all
