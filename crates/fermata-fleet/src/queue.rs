@@ -34,7 +34,7 @@ use crate::link::{Link, LinkError};
 pub(crate) use failed::Change;
 pub(crate) use look::About;
 pub use look::{
-    AuditEntry, Counts, Filter, JobView, ProgressView, QueueView, RunView, TenantView, WorkerView,
+    AuditEntry, Counts, Filter, JobView, ProgressView, QueueView, RunView, TenantView, WorkerView, quoted,
 };
 pub use past::{Past, PastTurn};
 pub use places::{PaceSum, Place, RunSum};

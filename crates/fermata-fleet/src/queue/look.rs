@@ -619,9 +619,9 @@ impl Filter {
         let mut words = vec!["--all".to_owned()];
         words.extend(tenant.iter().map(|tenant| format!("--tenant {tenant}")));
         words.extend(run.iter().map(|run| format!("--run {run}")));
-        words.extend(entity.iter().map(|entity| format!("--entity {entity}")));
+        words.extend(entity.iter().map(|entity| format!("--entity {}", quoted(entity))));
         words.extend(state.iter().map(|state| format!("--state {}", state.name())));
-        words.extend(error.iter().map(|error| format!("--error {error:?}")));
+        words.extend(error.iter().map(|error| format!("--error {}", quoted(error))));
         words.join(" ")
     }
 
@@ -636,6 +636,16 @@ impl Filter {
             && self.entity.as_ref().is_none_or(|entity| job.entity == *entity)
             && self.state.is_none_or(|state| job.state == state)
             && self.error.as_ref().is_none_or(error)
+    }
+}
+
+/// An argument as a shell takes it: whatever is in it, it is one word and nothing is run.
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
     }
 }
 
@@ -693,8 +703,11 @@ mod tests {
             error: Some("HTTP \"500\"".to_owned()),
             ..Filter::default()
         };
-        assert_eq!(filter.words(), r#"--all --tenant acme --state dead --error "HTTP \"500\"""#);
+        assert_eq!(filter.words(), r#"--all --tenant acme --state dead --error 'HTTP "500"'"#);
         assert_eq!(Filter::default().words(), "--all");
+        let evil =
+            Filter { entity: Some("x;y".to_owned()), error: Some("'$(z)".to_owned()), ..Filter::default() };
+        assert_eq!(evil.words(), r"--all --entity 'x;y' --error ''\''$(z)'");
         assert!(Filter::default().is_empty() && !filter.is_empty());
     }
 }

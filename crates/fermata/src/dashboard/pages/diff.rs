@@ -9,6 +9,7 @@ use fermata_core::manifest::Manifest;
 use fermata_core::names::{RunId, Tenant};
 use fermata_engine::diff::{Difference, Outline, outline};
 use fermata_engine::fields;
+use fermata_fleet::queue::quoted;
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -68,7 +69,7 @@ pub(crate) async fn show(
             (notice(Tone::Quiet, &html! { "Looking at records takes the role operator." }))
         } @else {
             @if app.data.is_some() { (in_full(&app, before, after, &asked.entity).await?) } @else { (no_key()) }
-            (cli(&format!("{line} --entity {}", asked.entity)))
+            (cli(&format!("{line} --entity {}", quoted(&asked.entity))))
         }
     };
     Ok(html::page(&app, &person, Place::Tenants, &format!("Two snapshots of {tenant}"), &body))

@@ -9,7 +9,7 @@ use fermata_core::names::Tenant;
 use fermata_fleet::JobId;
 use fermata_fleet::bulk::Seen;
 use fermata_fleet::failures::{Cause, Group, HOURS, OrderBy, Picture, Wanted};
-use fermata_fleet::queue::JobView;
+use fermata_fleet::queue::{JobView, quoted};
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -347,7 +347,7 @@ pub(crate) async fn group(
         h2 { @if app.queue.is_some() { "Jobs" } @else { "Entities" } }
         (listed)
         (pager(asked.page.get(), SIZE, jobs.len(), |page| asked.address(&format!("/failures/{id}"), "", page)))
-        @if app.queue.is_some() { (cli(&format!("fermata jobs retry --entity {} --error {:?}", group.entity, words(&group.title)))) }
+        @if app.queue.is_some() { (cli(&format!("fermata jobs retry --entity {} --error {}", quoted(&group.entity), quoted(words(&group.title))))) }
     };
     Ok(html::page(
         &app,

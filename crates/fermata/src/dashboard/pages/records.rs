@@ -8,6 +8,7 @@ use fermata_core::names::Tenant;
 use fermata_engine::fields;
 use fermata_engine::find::Condition;
 use fermata_engine::page::{self, Cursor, Page, Record};
+use fermata_fleet::queue::quoted;
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -113,11 +114,6 @@ impl Source {
         let read = async move { page::page(&data, &tenant, entity, &entry, &conditions, from, most).await };
         Ok(Some(app.reading.read(read).await?))
     }
-}
-
-/// An argument as a shell takes it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 pub(crate) async fn show(
