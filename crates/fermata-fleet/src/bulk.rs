@@ -211,10 +211,13 @@ pub async fn carry_out(
                 _ = pace.tick() => {}
             }
         }
+        // What is stopped before its turn has none, and nobody need hear of each.
+        if outcome.failure.is_none() && stop.is_cancelled() {
+            outcome.skipped.push(Skipped { id: job.id, why: "stopped before its turn".to_owned() });
+            continue;
+        }
         let acted = if outcome.failure.is_some() {
             Err("Redis no longer answered".to_owned())
-        } else if stop.is_cancelled() {
-            Err("stopped before its turn".to_owned())
         } else {
             order.act(queue, action, &job).await.unwrap_or_else(|error| {
                 let why = format!("nobody knows: {error}");
@@ -222,8 +225,7 @@ pub async fn carry_out(
                 Err(why)
             })
         };
-        // What was stopped before its turn has had none.
-        progress.looked_at += u64::from(!stop.is_cancelled() || acted.is_ok());
+        progress.looked_at += 1;
         match acted {
             Ok(()) => progress.done += 1,
             Err(why) => outcome.skipped.push(Skipped { id: job.id, why }),

@@ -386,7 +386,7 @@ fn deeds(person: &Person, group: &Group, wanted: &Wanted, asked: &Asked) -> Mark
     html! {
         @if person.may(Role::Operator) {
             div.actions {
-                (asks("retry", html! { button.primary type="submit" data-key="r" { "Retry " (several(group.jobs(), "job", "jobs")) "…" } }))
+                (asks("retry", html! { button.primary type="submit" data-key="r" { "Retry all…" } }))
                 (asks("retry", html! { input type="hidden" name="probe" value="1"; button type="submit" { "Retry one as a probe…" } }))
                 (asks("snooze", html! { (actions::spans()) button type="submit" { "Put off…" } }))
                 @if person.may(Role::Admin) { (asks("discard", html! { button.danger type="submit" { "Discard…" } })) }
