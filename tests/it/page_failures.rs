@@ -147,6 +147,19 @@ fn more_than_one_needs_a_reason_and_goes_into_the_audit_list() {
 }
 
 #[test]
+fn nothing_chosen_is_not_everything() {
+    let fleet = fleet();
+    let page = open(&fleet);
+    let fields = [("action", "discard"), ("reason", "none was ticked")];
+    page.get("/actions/new?action=discard").code(422).says(&["no job is chosen"]);
+    page.post("/actions", &fields).code(422).says(&["no job is chosen"]);
+    let asked = json!({"action": "discard", "jobs": [], "reason": "a list that came out empty"});
+    page.send_json("/api/v1/actions", &asked).code(422);
+    assert_eq!(states(&fleet), [JobState::Dead, JobState::Retry]);
+    page.get("/actions/new?action=discard&all=1").code(200);
+}
+
+#[test]
 fn who_may_see_some_tenants_sees_what_failed_of_them() {
     let fleet = fleet();
     fleet.fermata("user set ci --role operator --tenant sim-2 --no-password").run().code(0);
