@@ -563,7 +563,7 @@ pub(crate) fn spans() -> Markup {
     }
 }
 
-/// Why a page shows nothing that is old: for lists that begin with `now`.
+/// When a job is looked at again, while that is yet to come.
 pub(crate) fn waits_until(job: &JobView) -> Option<Timestamp> {
     job.next_at.filter(|next| *next > now())
 }
