@@ -165,18 +165,28 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let file = std::fs::File::open(path).map_err(fail)?;
     #[cfg(unix)]
     {
+        use std::os::unix::fs::MetadataExt;
         let metadata = file.metadata().map_err(fail)?;
         if metadata.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }
-        let mode = std::os::unix::fs::MetadataExt::mode(&metadata) & 0o777;
-        if mode & 0o077 != 0 {
+        let (mode, owner) = (metadata.mode() & 0o777, metadata.uid());
+        let reader = std::fs::metadata("/proc/self").map(|process| process.uid()).ok();
+        if exposed(mode, owner, reader) {
             return Err(KeyError::Exposed { path: path.to_owned(), mode });
         }
     }
     let mut text = Zeroizing::new(String::new());
     file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
+}
+
+/// Whether others than its reader may read, or anybody else change, a file. What root hands to a group is handed to whoever reads it
+/// through that group: so Kubernetes mounts a Secret for a process that is not root.
+#[cfg(unix)]
+fn exposed(mode: u32, owner: u32, reader: Option<u32>) -> bool {
+    let handed = owner == 0 && reader.is_some_and(|reader| reader != 0);
+    mode & if handed { 0o037 } else { 0o077 } != 0
 }
 
 impl FromStr for Recipient {
@@ -260,6 +270,21 @@ mod tests {
         for private in [0o600, 0o400] {
             mode(private);
             assert!(Identity::read(&path).is_ok());
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn root_may_hand_a_key_to_a_group() {
+        let (root, us) = (0, 65532);
+        for handed in [0o440, 0o640, 0o400] {
+            assert!(!exposed(handed, root, Some(us)), "{handed:o}");
+        }
+        for exposed_to_more in [0o444, 0o460, 0o450, 0o644] {
+            assert!(exposed(exposed_to_more, root, Some(us)), "{exposed_to_more:o}");
+        }
+        for (owner, reader) in [(us, Some(us)), (root, Some(root)), (1000, Some(us)), (root, None)] {
+            assert!(exposed(0o440, owner, reader), "{owner} {reader:?}");
         }
     }
 
