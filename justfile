@@ -41,6 +41,16 @@ shots:
     FERMATA_SHOTS="$PWD/docs/images" cargo nextest run -p fermata-tests dashboard::shots
     pngquant --force --ext .png --skip-if-larger --quality 60-95 docs/images/*.png
 
+# the tree that the image holds, under target/image-root
+image-root:
+    cargo build --release --locked --package fermata
+    rm -rf target/image-root
+    deploy/image-root target/release/fermata target/image-root
+
+# the image (needs docker)
+image:
+    docker build --tag fermata --file deploy/Dockerfile .
+
 # licences, sources, advisories (needs cargo-deny)
 deny:
     cargo deny check

@@ -10,6 +10,7 @@ mod dashboard;
 mod documents;
 mod fleet;
 mod fleet_commands;
+mod image;
 mod interrupted;
 mod looking;
 mod mistakes;

@@ -1,26 +1,42 @@
 //! A queue behind TLS, with a certificate of the operator's own.
 
+#![expect(clippy::unwrap_used, reason = "these are helpers of tests, where a panic is the message")]
+
 use std::process::Command;
 
 use fermata_fleet::testing::RedisServer;
 
 use crate::program::program;
 
+/// What a server on this machine shows, by an authority that nobody knows. All of it as PEM.
+pub(crate) struct Papers {
+    pub(crate) authority: String,
+    pub(crate) server: String,
+    pub(crate) key: String,
+}
+
+impl Papers {
+    pub(crate) fn new() -> Self {
+        let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let authority_paper = authority.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let server = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        Self { authority: authority_paper.pem(), server: server.pem(), key: key.serialize_pem() }
+    }
+}
+
 #[test]
 fn a_queue_behind_tls_is_reached_and_a_stranger_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let shown = |name: &str| at(name).display().to_string();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let authority_paper = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let paper = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+    let papers = Papers::new();
     for (name, text) in
-        [("ca.pem", authority_paper.pem()), ("server.pem", paper.pem()), ("server.key", key.serialize_pem())]
+        [("ca.pem", papers.authority), ("server.pem", papers.server), ("server.key", papers.key)]
     {
         std::fs::write(at(name), text).unwrap();
     }
