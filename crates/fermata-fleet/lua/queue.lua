@@ -590,12 +590,12 @@ local ops = {}
 -- -> for each 1, or 0 if it was another's; then what `claim` says
 function ops.exchange() return exchanged(claim(unpack(ARGV, 3, 6))) end
 
--- tenant run cap weight, then for each job: entity, the entities it waits for (with blanks between)
+-- tenant run cap weight rate, then for each job: entity, the entities it waits for (with blanks between)
 -- -> jobs added or put back where they belong, jobs that have not ended
-function ops.push(tenant, run, cap, weight, ...)
+function ops.push(tenant, run, cap, weight, rate, ...)
   local name, jobs, new, known = tenant .. '/' .. run, { ... }, {}, {}
   local key = run_key(name)
-  call('HSET', about(tenant), 'cap', cap, 'weight', weight)
+  call('HSET', about(tenant), 'cap', cap, 'weight', weight, 'rate', rate)
   call('ZADD', P .. ':runs', 0, name)
   for n = 1, #jobs, 2 do
     local entity, id = jobs[n], name .. '/' .. jobs[n]

@@ -72,8 +72,15 @@ struct Shared {
     bell: Notify,
     /// Jobs that are claimed and not begun.
     jobs: Mutex<UnboundedReceiver<Held>>,
-    /// Cancelled when no new job is to be begun.
-    drain: CancellationToken,
+    asked: Asked,
+}
+
+/// What this process was asked to do.
+pub(crate) struct Asked {
+    /// Cancelled when no new job is to be taken.
+    pub(crate) quiet: CancellationToken,
+    /// Cancelled when no new job is to be begun, and those at work are to end.
+    pub(crate) drain: CancellationToken,
 }
 
 /// A job that this process holds, as its handler sees it.
@@ -98,7 +105,7 @@ impl Leases {
         worker: String,
         places: usize,
         lease: Duration,
-        drain: CancellationToken,
+        asked: Asked,
     ) -> (Self, Clerk) {
         let (claimed, jobs) = mpsc::unbounded_channel();
         let leases = Self(Arc::new(Shared {
@@ -115,7 +122,7 @@ impl Leases {
             ended: Mutex::default(),
             bell: Notify::new(),
             jobs: Mutex::new(jobs),
-            drain,
+            asked,
         }));
         (leases.clone(), Clerk::new(leases, claimed))
     }
@@ -133,7 +140,8 @@ impl Leases {
             tokio::select! {
                 _ = every.tick() => {}
                 // Others should see at once that this one takes nothing more.
-                () = self.0.drain.cancelled(), if !self.0.drain.is_cancelled() => {}
+                () = self.0.asked.quiet.cancelled(), if !self.0.asked.quiet.is_cancelled() => {}
+                () = self.0.asked.drain.cancelled(), if !self.0.asked.drain.is_cancelled() => {}
                 () = end.cancelled() => break,
             }
             let renewed = tokio::select! {
@@ -158,7 +166,7 @@ impl Leases {
             places: u32::try_from(self.0.places_max).unwrap_or(u32::MAX),
             // Those that are being settled have given their places back.
             busy: u32::try_from(self.busy().min(self.0.places_max)).unwrap_or(u32::MAX),
-            stopping: self.0.drain.is_cancelled(),
+            stopping: self.0.asked.quiet.is_cancelled() || self.0.asked.drain.is_cancelled(),
         };
         let about = serde_json::to_string(&about).expect("it has only text keys");
         let held: Vec<Held> = self.held().values().cloned().collect();
@@ -219,7 +227,7 @@ impl Leases {
 
     pub(crate) fn hold(&self, claimed: Claimed, place: OwnedSemaphorePermit) -> Held {
         let held = Held {
-            stop: self.0.drain.child_token(),
+            stop: self.0.asked.drain.child_token(),
             leases: self.clone(),
             lost: Arc::default(),
             cancelled: Arc::default(),
@@ -248,7 +256,7 @@ impl Leases {
         self.0.bell.notify_one();
         // An outage may have begun long before we are told to stop.
         let stopping = async {
-            self.0.drain.cancelled().await;
+            self.0.asked.drain.cancelled().await;
             tokio::time::sleep(GOODBYE).await;
         };
         let settled = tokio::select! {
@@ -276,7 +284,7 @@ impl Leases {
     }
 
     pub(crate) fn drain(&self) -> &CancellationToken {
-        &self.0.drain
+        &self.0.asked.drain
     }
 
     /// Until something is to be told, a place is free, or all jobs are begun.
@@ -295,9 +303,9 @@ impl Leases {
         ended.drain(..count).collect()
     }
 
-    /// Whether an operator wants no new jobs to be taken.
+    /// Whether no new jobs are to be taken: an operator said so, or whoever will soon stop this process.
     pub(crate) fn drained(&self) -> bool {
-        self.0.drained.load(Ordering::Relaxed)
+        self.0.drained.load(Ordering::Relaxed) || self.0.asked.quiet.is_cancelled()
     }
 
     /// Whether whatever may be claimed is heard of.
@@ -335,14 +343,14 @@ impl Leases {
 }
 
 impl Held {
-    /// Whether somebody else waits for this place.
+    /// Whether somebody else waits for this place, or nobody is to keep it.
     pub fn crowded(&self) -> bool {
-        self.leases.0.crowded.load(Ordering::Relaxed)
+        self.leases.0.crowded.load(Ordering::Relaxed) || self.leases.0.asked.quiet.is_cancelled()
     }
 
     /// Whether the worker stops.
     pub fn draining(&self) -> bool {
-        self.leases.0.drain.is_cancelled()
+        self.leases.0.asked.drain.is_cancelled()
     }
 
     /// Whether an operator cancelled the job.
@@ -402,7 +410,7 @@ impl Backend for FleetBackend {
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
         let Leases(shared) = &self.0;
-        if shared.drain.is_cancelled() {
+        if shared.asked.drain.is_cancelled() {
             return Poll::Ready(None);
         }
         let mut jobs = self.0.jobs();
@@ -417,7 +425,7 @@ impl Backend for FleetBackend {
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         // What was claimed at the last moment goes back when the worker says goodbye.
-        self.0.0.drain.cancel();
+        self.0.0.asked.drain.cancel();
         Poll::Ready(Ok(()))
     }
 }

@@ -22,7 +22,7 @@ pub use link::{Link, LinkError};
 pub use meters::Meters;
 pub use pace::Budget;
 pub use produce::{Enqueued, ProduceError, Producer};
-pub use queue::{JobId, JobState, Queue, Turn};
+pub use queue::{Demand, JobId, JobState, Queue, Turn};
 pub use scheduler::{Scheduler, SchedulerOptions};
 pub use serve::{BrokeDown, LEASE, ServeOptions, serve};
 pub use worker::{AtHand, SLICE, Worker};

@@ -87,6 +87,12 @@ pub struct ServerInfo {
     pub version: String,
     /// What it does when its memory is full; it may not say.
     pub maxmemory_policy: Option<String>,
+    /// Keys that it threw away for want of memory since it was started.
+    pub evicted_keys: u64,
+    /// Bytes that it uses.
+    pub memory: u64,
+    /// Bytes that it may use; 0 where there is no limit.
+    pub memory_max: u64,
 }
 
 impl Link {
@@ -119,7 +125,14 @@ impl Link {
         if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < VERSION_MIN {
             return Err(LinkError::Old { version });
         }
-        Ok(ServerInfo { version, maxmemory_policy: line("maxmemory_policy") })
+        let number = |name: &str| line(name).and_then(|value| value.parse().ok()).unwrap_or(0);
+        Ok(ServerInfo {
+            version,
+            maxmemory_policy: line("maxmemory_policy"),
+            evicted_keys: number("evicted_keys"),
+            memory: number("used_memory"),
+            memory_max: number("maxmemory"),
+        })
     }
 
     /// Runs a script once. Its one key is the [`prefix`](Self::prefix).

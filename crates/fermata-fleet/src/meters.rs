@@ -16,8 +16,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::link::ServerInfo;
 use crate::pace::Budget;
-use crate::queue::{JobId, QueueView, SEAL, Turn};
+use crate::queue::{Demand, JobId, QueueView, SEAL, Turn};
 use crate::scheduler::Tick;
 
 /// Counters of one process.
@@ -38,12 +39,11 @@ pub struct Meters {
     held: Gauge,
     paused: Gauge,
     events: Family<Event, Gauge>,
-    due: Counter,
-    missing: Counter,
-    freed: Counter,
-    failed: Counter,
+    looks: Looks,
     budget: OnceLock<Budget>,
     pace: Family<Pace, Counter>,
+    scale: Scale,
+    fares: Fares,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,6 +76,47 @@ struct Pace {
     what: &'static str,
 }
 
+/// What a scheduler's looks came to.
+#[derive(Debug, Default)]
+struct Looks {
+    due: Counter,
+    missing: Counter,
+    freed: Counter,
+    failed: Counter,
+}
+
+/// What a scheduler shows, and no other process as a 0: how many workers it takes, and the queue's server.
+#[derive(Debug, Default)]
+struct Scale {
+    workers: Family<Plain, Gauge>,
+    quota: Family<Plain, Gauge<f64, AtomicU64>>,
+    evicted: Family<Plain, Gauge>,
+    memory: Family<Plain, Gauge>,
+    memory_max: Family<Plain, Gauge>,
+}
+
+/// What a dashboard shows, and no other process: how tenants fare.
+#[derive(Debug, Default)]
+struct Fares {
+    health: Family<Health, Gauge>,
+    oldest: Family<Plain, Gauge>,
+    lost: Family<Plain, Gauge>,
+}
+
+/// A gauge without labels that need not be there.
+type Plain = [(&'static str, &'static str); 0];
+const PLAIN: Plain = [];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Health {
+    health: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Event {
     event: String,
@@ -100,12 +141,11 @@ impl Default for Meters {
             held: Gauge::default(),
             paused: Gauge::default(),
             events: Family::default(),
-            due: Counter::default(),
-            missing: Counter::default(),
-            freed: Counter::default(),
-            failed: Counter::default(),
+            looks: Looks::default(),
             budget: OnceLock::new(),
             pace: Family::default(),
+            scale: Scale::default(),
+            fares: Fares::default(),
         };
         // At 0 from the start, so that the first drift is an increase.
         for entity in ENTITIES.iter().filter(|entity| matches!(entity.delta, Some(Delta::Feed(_)))) {
@@ -141,20 +181,91 @@ impl Default for Meters {
         registry.register("queue_paused", "Whether the queue is paused", meters.paused.clone());
         registry.register(
             "queue_events",
-            "What happened to jobs since Redis was last emptied: enqueued, done, dead, retried, recovered, poisoned",
+            "What happened to jobs since Redis was emptied",
             meters.events.clone(),
         );
-        registry.register("scheduler_due", "Tenants that were due and are enqueued", meters.due.clone());
-        registry.register("scheduler_missing", "Jobs that the queue had lost", meters.missing.clone());
-        registry.register("scheduler_freed", "Tenants that were held back and go on", meters.freed.clone());
-        registry.register("scheduler_failed", "Tenants that could not be looked at", meters.failed.clone());
+        meters.looks.register(registry);
         registry.register(
             "pace",
             "Turns at Tempo that this process took: in all, from its share while Redis was away, given up for being late, put off; and calls to Redis for them",
             meters.pace.clone(),
         );
+        meters.scale.register(registry);
+        meters.fares.register(registry);
+        register_release(registry);
         meters
     }
+}
+
+fn register_release(registry: &mut Registry) {
+    let build: Family<Build, Gauge> = Family::default();
+    build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+    registry.register("build_info", "The release that runs", build);
+}
+
+impl Looks {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("scheduler_due", "Tenants that were due and are enqueued", self.due.clone());
+        registry.register("scheduler_missing", "Jobs that the queue had lost", self.missing.clone());
+        registry.register("scheduler_freed", "Tenants that were held back and go on", self.freed.clone());
+        registry.register("scheduler_failed", "Tenants that could not be looked at", self.failed.clone());
+    }
+}
+
+impl Scale {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("scale_workers", "Workers that the quotas can feed now", self.workers.clone());
+        registry.register(
+            "quota_requests_per_second",
+            "Requests a second that the quotas of tenants with jobs in line allow",
+            self.quota.clone(),
+        );
+        registry.register(
+            "redis_evicted_keys",
+            "Keys that Redis threw away for want of memory since it was started",
+            self.evicted.clone(),
+        );
+        registry.register_with_unit(
+            "redis_memory",
+            "Memory that Redis uses",
+            Unit::Bytes,
+            self.memory.clone(),
+        );
+        registry.register_with_unit(
+            "redis_memory_max",
+            "Memory that Redis may use; 0 where there is no limit",
+            Unit::Bytes,
+            self.memory_max.clone(),
+        );
+    }
+}
+
+impl Fares {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("tenants", "Tenants by how they are, the gravest first", self.health.clone());
+        registry.register_with_unit(
+            "snapshot_oldest",
+            "The age of the snapshot of the tenant whose newest one is the oldest",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register(
+            "entities_lost",
+            "Entities that the newest snapshot of their tenant lacks and an earlier one has",
+            self.lost.clone(),
+        );
+    }
+}
+
+/// How tenants fare, as whoever looks at their snapshots counts them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tenants {
+    /// How many there are of each kind, those of which there is none included.
+    pub health: Vec<(&'static str, u64)>,
+    /// The age of the oldest of their newest snapshots, in seconds.
+    pub oldest: Option<i64>,
+    /// Entities that the newest snapshot of their tenant lacks and an earlier one has.
+    pub lost: u64,
 }
 
 impl Meters {
@@ -192,7 +303,6 @@ impl Meters {
 
     /// The fleet as the queue shows it, at this moment.
     pub fn look(&self, queue: &QueueView, now: jiff::Timestamp) {
-        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         for (state, count) in &queue.jobs {
             self.jobs.get_or_create(&State { state: state.name() }).set(gauge(*count));
         }
@@ -208,12 +318,42 @@ impl Meters {
         }
     }
 
+    /// How many workers it takes, and what the server of the queue says of itself; nothing where they could not be asked.
+    pub fn scale(&self, scale: Option<(u64, &Demand, &ServerInfo)>) {
+        let Scale { workers, quota, evicted, memory, memory_max } = &self.scale;
+        let Some((wanted, demand, server)) = scale else {
+            quota.clear();
+            for counted in [workers, evicted, memory, memory_max] {
+                counted.clear();
+            }
+            return;
+        };
+        quota.get_or_create(&PLAIN).set(demand.requests_per_second);
+        workers.get_or_create(&PLAIN).set(gauge(wanted));
+        evicted.get_or_create(&PLAIN).set(gauge(server.evicted_keys));
+        memory.get_or_create(&PLAIN).set(gauge(server.memory));
+        memory_max.get_or_create(&PLAIN).set(gauge(server.memory_max));
+    }
+
+    /// All tenants were looked at.
+    pub fn tenants(&self, tenants: &Tenants) {
+        let Fares { health, oldest, lost } = &self.fares;
+        for (how, count) in &tenants.health {
+            health.get_or_create(&Health { health: how }).set(gauge(*count));
+        }
+        match tenants.oldest {
+            Some(seconds) => _ = oldest.get_or_create(&PLAIN).set(seconds),
+            None => oldest.clear(),
+        }
+        lost.get_or_create(&PLAIN).set(gauge(tenants.lost));
+    }
+
     /// A scheduler looked at everything.
     pub fn tick(&self, tick: &Tick) {
-        self.due.inc_by(tick.due);
-        self.missing.inc_by(tick.missing);
-        self.failed.inc_by(tick.failed);
-        self.freed.inc_by(tick.freed);
+        self.looks.due.inc_by(tick.due);
+        self.looks.missing.inc_by(tick.missing);
+        self.looks.failed.inc_by(tick.failed);
+        self.looks.freed.inc_by(tick.freed);
     }
 
     /// Shows what this budget counts, too.
@@ -244,6 +384,10 @@ impl Meters {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

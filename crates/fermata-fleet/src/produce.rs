@@ -18,7 +18,7 @@ use crate::link::LinkError;
 use crate::queue::{HeldFor, Queue, RunJobs};
 
 /// Jobs of one tenant that may run at a time, whatever its quota.
-const CAP_MAX: u32 = 6;
+pub(crate) const CAP_MAX: u32 = 6;
 /// The time that a page takes to come, generously: so many seconds' worth of quota can be in flight.
 const PAGE_SECONDS: f64 = 1.2;
 /// How long a tenant is kept from being planned twice at once; planning takes seconds.
@@ -249,12 +249,17 @@ fn holds(settings: &Settings, why: HeldFor) -> bool {
 }
 
 /// How many jobs of a tenant can use its quota: more would hold places and wait.
-fn cap(rate: f64) -> u32 {
+pub(crate) fn cap(rate: f64) -> u32 {
     if rate <= 0.0 {
         return CAP_MAX;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a handful")]
-    let busy = (rate * PAGE_SECONDS).ceil().clamp(1.0, f64::from(CAP_MAX)) as u32;
+    u32::try_from(in_flight(rate)).map_or(CAP_MAX, |busy| busy.min(CAP_MAX))
+}
+
+/// How many jobs so many requests in a second keep busy: one at least.
+pub(crate) fn in_flight(rate: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` stops at the largest")]
+    let busy = (rate * PAGE_SECONDS).ceil().max(1.0) as u64;
     busy
 }
 
@@ -271,6 +276,7 @@ fn jobs(settings: &Settings, plan: &Plan) -> Result<RunJobs, BackupError> {
         run: plan.run.clone(),
         cap: cap(settings.rate),
         weight: settings.weight,
+        rate: settings.rate,
         jobs,
     })
 }

@@ -13,6 +13,7 @@
 //! claimed it for as long as the lease is renewed; a *fence*, a number that only grows, tells a worker that it came back too late.
 //! None of this is needed for the data to be right: two workers on one job only fork its log.
 
+mod demand;
 mod failed;
 mod look;
 mod past;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::{Link, LinkError};
 
+pub use demand::Demand;
 pub(crate) use failed::Change;
 pub(crate) use look::About;
 pub use look::{
@@ -105,6 +107,8 @@ pub struct RunJobs {
     pub cap: u32,
     /// The tenant's share of the workers beside others.
     pub weight: u32,
+    /// Requests of the tenant in a second; 0 where there is no limit.
+    pub rate: f64,
     /// Each entity, with those it waits for.
     pub jobs: Vec<(String, Vec<String>)>,
 }
@@ -277,9 +281,9 @@ impl Queue {
     /// Enqueues the jobs of a run. Those that are there already are left as they are, but for those that a Redis that came back
     /// in the middle of a change has neither in line nor waiting: they are put back.
     pub async fn push(&self, run: &RunJobs) -> Result<Pushed, LinkError> {
-        let numbers = [run.cap.to_string(), run.weight.to_string()];
+        let numbers = [run.cap.to_string(), run.weight.to_string(), run.rate.to_string()];
         let needs: Vec<String> = run.jobs.iter().map(|(_, needs)| needs.join(" ")).collect();
-        let mut args = vec![run.tenant.as_str(), run.run.as_str(), &numbers[0], &numbers[1]];
+        let mut args = vec![run.tenant.as_str(), run.run.as_str(), &numbers[0], &numbers[1], &numbers[2]];
         for ((entity, _), needs) in run.jobs.iter().zip(&needs) {
             args.extend([entity.as_str(), needs]);
         }

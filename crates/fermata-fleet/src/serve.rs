@@ -6,7 +6,7 @@ use apalis::prelude::{Monitor, ParallelizeExt, WorkerBuilder, WorkerBuilderExt};
 use apalis_core::error::BoxDynError;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{FleetBackend, Held, Leases};
+use crate::backend::{Asked, FleetBackend, Held, Leases};
 use crate::queue::{Queue, Turn};
 
 /// How long a lease lasts without a sign of life.
@@ -21,6 +21,8 @@ pub struct ServeOptions {
     pub places: usize,
     /// How long a lease lasts without a sign of life; renewed at a third of it.
     pub lease: Duration,
+    /// Cancelled when no new job is to be taken, while those at work go on to the end of their slice.
+    pub quiet: CancellationToken,
 }
 
 /// A worker that ended though nobody told it to.
@@ -40,7 +42,8 @@ where
     F: Future<Output = Turn> + Send + 'static,
 {
     let (name, places) = (options.name.clone(), options.places.max(1));
-    let (leases, clerk) = Leases::new(queue, name.clone(), places, options.lease, drain.child_token());
+    let asked = Asked { quiet: options.quiet.clone(), drain: drain.child_token() };
+    let (leases, clerk) = Leases::new(queue, name.clone(), places, options.lease, asked);
     let end = CancellationToken::new();
     let heart = tokio::spawn({
         let (leases, end) = (leases.clone(), end.clone());

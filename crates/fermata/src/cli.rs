@@ -65,6 +65,9 @@ pub(crate) struct Global {
     /// No progress
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+    /// Only check arguments, settings and the files that they name; ask nobody
+    #[arg(long, global = true)]
+    pub(crate) check_config: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +88,9 @@ pub(crate) enum Command {
     Worker(Worker),
     /// Enqueue tenants when they are due, and keep the queue whole, until told to stop
     Scheduler(Scheduler),
+    /// Ask a worker, scheduler or dashboard on this machine how it is, or tell a worker that it will be stopped
+    #[command(subcommand)]
+    Probe(Probe),
     /// Serve the page where tokens are stored and failed jobs are retried, until told to stop
     Dashboard(Dashboard),
     /// Who may sign in on that page, and what they may do there
@@ -298,11 +304,14 @@ pub(crate) struct Worker {
     /// Seconds after which a worker that gives no sign of life is taken for lost
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=600))]
     pub(crate) lease: u64,
+    /// Seconds that pages under way have once the worker is told to stop
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) stop_timeout: u64,
     /// The address that this worker's requests come from, by a name of your choice; with --egress-rate
     #[arg(long, value_name = "NAME", requires = "egress_rate")]
     pub(crate) egress: Option<String>,
     /// Requests per second that all workers behind that address make together, for all tenants
-    #[arg(long, value_name = "N", requires = "egress")]
+    #[arg(long, value_name = "N", requires = "egress", value_parser = rate)]
     pub(crate) egress_rate: Option<f64>,
 }
 
@@ -317,6 +326,35 @@ pub(crate) struct Scheduler {
     /// Seconds between two looks at all tenants and their unfinished runs
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub(crate) sweep: u64,
+    /// Requests per second that all workers behind one address make together; `/scale` asks for no more of them than that feeds
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub(crate) egress_rate: Option<f64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Probe {
+    /// Whether it answers at all
+    Live(Port),
+    /// Whether it has begun
+    Started(Port),
+    /// Whether it does what it is for: not before it has begun, nor while it stops
+    Ready(Port),
+    /// Tell a worker to take no new jobs, and wait until those at work have come to the end of their slice
+    Quiet {
+        #[command(flatten)]
+        port: Port,
+        /// Seconds to wait at most
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
+        wait: u64,
+    },
+}
+
+/// Where a process of the fleet serves its probes.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Port {
+    /// What it was given with --listen, or --probes
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    pub(crate) address: SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -324,6 +362,9 @@ pub(crate) struct Dashboard {
     /// Where the page is served
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480")]
     pub(crate) listen: SocketAddr,
+    /// Where probes and metrics are served, like 0.0.0.0:9464; nowhere without
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) probes: Option<SocketAddr>,
     /// Users file: who may sign in [environment: FERMATA_USERS] [default: ./fermata-users.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     pub(crate) users: Option<PathBuf>,
@@ -502,6 +543,11 @@ fn share(text: &str) -> Result<f64, &'static str> {
     let percent = text.strip_suffix('%').unwrap_or(text).parse().ok();
     let percent = percent.filter(|percent| *percent > 0.0 && *percent <= 100.0);
     percent.map(|percent: f64| percent / 100.0).ok_or("a share looks like 5%, and is at most 100%")
+}
+
+fn rate(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    number.ok_or("it is a number of requests per second, more than 0")
 }
 
 fn date(text: &str) -> Result<Date, &'static str> {

@@ -2,6 +2,7 @@
 
 mod accept;
 mod backup;
+mod check;
 mod demo;
 mod diff;
 mod doctor;
@@ -12,6 +13,7 @@ mod init;
 mod jobs;
 mod key;
 mod papers;
+mod probe;
 mod prune;
 mod queue;
 mod records;
@@ -35,6 +37,7 @@ use crate::cli::Command;
 use crate::config::Config;
 use crate::exit::Usage;
 use crate::out::Out;
+pub(crate) use check::check;
 
 /// A token is warned of this many days before it expires.
 pub(crate) const EXPIRY_DAYS: i32 = 14;
@@ -52,6 +55,7 @@ pub(crate) async fn run(command: Command, config: Config, out: &Out) -> anyhow::
         Command::Scheduler(scheduler) => worker::schedule(scheduler, &config, *out).await,
         Command::Dashboard(dashboard) => crate::dashboard::run(dashboard, &config, *out).await,
         Command::User(command) => user::run(command, &config, *out),
+        Command::Probe(probe) => probe::run(probe, *out).await,
         Command::Reconcile => enqueue::reconcile(&config, *out).await,
         Command::Jobs(command) => jobs::run(command, &config, *out, now).await,
         Command::Queue(command) => queue::run(command, &config, *out, now).await,

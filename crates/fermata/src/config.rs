@@ -97,7 +97,13 @@ impl Config {
     ///
     /// `level` is what the log holds when nobody says otherwise.
     pub(crate) fn load(global: &Global, level: LevelFilter) -> Result<Self, ConfigError> {
-        Self::from(global, level, environment)
+        let loaded = Self::from(global, level, environment);
+        let strangers = if global.check_config { strangers() } else { Vec::new() };
+        match loaded {
+            loaded if strangers.is_empty() => loaded,
+            Ok(_) => Err(ConfigError(strangers)),
+            Err(ConfigError(wrong)) => Err(ConfigError(wrong.into_iter().chain(strangers).collect())),
+        }
     }
 
     /// The queue of the fleet.
@@ -220,6 +226,20 @@ fn uid() -> Option<u32> {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn environment(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+/// Variables that look like ours and are not. Only a check minds them: where a service is called `fermata`, Kubernetes makes up
+/// some of its own.
+fn strangers() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut strangers: Vec<_> = names
+        .filter(|name| name.starts_with("FERMATA_") && SETTINGS.iter().all(|(_, known)| known != name))
+        .map(|name| {
+            format!("there is no variable {name}; there are {}", SETTINGS.map(|(_, known)| known).join(", "))
+        })
+        .collect();
+    strangers.sort();
+    strangers
 }
 
 /// What the configuration file sets, by variable.

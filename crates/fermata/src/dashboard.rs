@@ -40,6 +40,7 @@ use crate::commands::{self, fleet};
 use crate::config::Config;
 use crate::exit;
 use crate::out::{self, Out};
+use crate::probes::{self, Health, Probes, Role};
 
 /// How long requests under way have to end once the page is told to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,6 +103,10 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let stop = commands::stop_signal();
     let (app, listener) = open(&asked, config, out, &stop).await?;
     let _end = app.end.clone().drop_guard();
+    let health = Arc::new(Health::default());
+    let shown = Probes { role: Role::Dashboard(app.clone()), health: health.clone(), meters: Arc::default() };
+    probes::serve(asked.probes, shown, app.end.clone()).await?;
+    health.started();
     tokio::task::spawn_blocking(|| {
         if let Err(error) = export::clear(&std::env::temp_dir(), now()) {
             tracing::warn!("downloads that were left behind are still there: {error}");
@@ -118,7 +123,7 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     if let Some(link) = app.access.new_link() {
         out.say(&format!("sign in, once: {link}"));
     }
-    serve(listener, app, &stop).await?;
+    serve(listener, app, &stop, &health).await?;
     Ok(exit::DONE)
 }
 
@@ -197,13 +202,21 @@ async fn open(
     Ok((Arc::new(app), listener))
 }
 
-async fn serve(listener: TcpListener, app: Shared, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    app: Shared,
+    stop: &CancellationToken,
+    health: &Health,
+) -> anyhow::Result<()> {
     let router = routes::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut serving = std::pin::pin!(serving.into_future());
     tokio::select! {
         served = &mut serving => return Ok(served?),
-        () = stop.cancelled() => app.end.cancel(),
+        () = stop.cancelled() => {
+            health.stopping();
+            app.end.cancel();
+        }
     }
     // A browser that holds its line does not hold us up.
     if let Ok(served) = tokio::time::timeout(STOP_TIMEOUT, serving).await {

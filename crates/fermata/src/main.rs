@@ -9,6 +9,7 @@ mod exit;
 mod lock;
 mod logging;
 mod out;
+mod probes;
 mod progress;
 
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
     let result = config::Config::load(&cli.global, cli.command.log_level())
         .map_err(anyhow::Error::from)
         .and_then(|config| {
+            if cli.global.check_config {
+                return commands::check(&cli.command, &config, out);
+            }
             logging::start(&config);
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(WORKERS)

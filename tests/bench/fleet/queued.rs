@@ -107,7 +107,7 @@ fn jobs() -> Vec<(String, Vec<String>)> {
 
 fn run(number: usize, jobs: Vec<(String, Vec<String>)>) -> Result<RunJobs> {
     let run = RunId::new(Timestamp::now(), &format!("{number:06x}"))?;
-    Ok(RunJobs { tenant: tenant(number)?, run, cap: 6, weight: 1, jobs })
+    Ok(RunJobs { tenant: tenant(number)?, run, cap: 6, weight: 1, rate: 5.0, jobs })
 }
 
 fn tenant(number: usize) -> Result<Tenant> {

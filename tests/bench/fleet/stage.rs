@@ -79,6 +79,7 @@ impl Fleet {
             run: plan.run.clone(),
             cap: 6,
             weight: settings.weight,
+            rate: settings.rate,
             jobs,
         })
     }

@@ -30,7 +30,12 @@ pub(super) async fn run(args: &[String]) -> Result<()> {
     let vault = stage::open_vault(Path::new(folder)).await?;
     let queue = Queue::new(Link::new(url, vault.id())?);
     let name = format!("bench-{}", std::process::id());
-    let options = ServeOptions { name: name.clone(), places: places.parse()?, lease: LEASE };
+    let options = ServeOptions {
+        name: name.clone(),
+        places: places.parse()?,
+        lease: LEASE,
+        quiet: CancellationToken::new(),
+    };
     let work = Arc::new(Worker {
         engine: stage::engine(vault),
         budget: Budget::new(queue.link().clone(), &name),

@@ -199,7 +199,8 @@ fn what_is_refused_beforehand_is_what_the_queue_refuses() {
             let mut jobs: Vec<_> = names.map(alone).to_vec();
             jobs.push(("child".to_owned(), vec!["running".to_owned()]));
             let push = |tenant: &Tenant, jobs| {
-                let jobs = RunJobs { tenant: tenant.clone(), run: run.clone(), cap: 9, weight: 1, jobs };
+                let jobs =
+                    RunJobs { tenant: tenant.clone(), run: run.clone(), cap: 9, weight: 1, rate: 5.0, jobs };
                 let queue = queue.clone();
                 async move { queue.push(&jobs).await.unwrap() }
             };

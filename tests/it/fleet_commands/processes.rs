@@ -32,7 +32,8 @@ fn get(port: u16, path: &str) -> Option<(u16, String)> {
 
 fn metric(port: u16, name: &str) -> Option<u64> {
     let (_, text) = get(port, "/metrics")?;
-    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?;
+    let mut lines = text.lines();
+    let line = lines.find(|line| [" ", "{} "].iter().any(|end| line.starts_with(&format!("{name}{end}"))))?;
     line.rsplit(' ').next()?.parse().ok()
 }
 
@@ -84,7 +85,6 @@ fn a_log_in_json_has_nothing_else_on_stderr() {
     let fleet = enqueued();
     let call = |line: &str| fleet.fermata(&format!("{line} --log json"));
     let mut said = vec![
-        ("worker --egress a --egress-rate NaN", call("worker --egress a --egress-rate NaN").run().code(2)),
         ("enqueue nobody", call("enqueue nobody").run().code(2)),
         ("worker", fleet.stage.fermata("worker --log json").env("FERMATA_REDIS", "x").run().code(2)),
     ];
@@ -127,11 +127,20 @@ fn a_second_signal_ends_a_worker_at_once() {
 #[test]
 fn a_scrape_has_every_metric_of_the_page() {
     let fleet = enqueued();
-    let port = free_port();
+    let [port, scheduler, dashboard] = [free_port(), free_port(), free_port()];
     let mut worker = fleet.serve(&format!("worker --listen 127.0.0.1:{port}"), "worker.log");
+    let _scheduler = fleet.serve(&format!("scheduler --listen 127.0.0.1:{scheduler}"), "scheduler.log");
+    let at = format!("dashboard --listen 127.0.0.1:0 --refresh 1 --probes 127.0.0.1:{dashboard}");
+    let _dashboard = fleet.serve(&at, "dashboard.log");
     let sealed = || metric(port, "fermata_snapshots_sealed_total{status=\"complete\"}");
     until(&fleet, "there is a snapshot", || sealed() == Some(1));
-    let (_, text) = get(port, "/metrics").unwrap();
+    let good = || metric(dashboard, "fermata_tenants{health=\"good\"}");
+    until(&fleet, "the dashboard has looked at it", || good() == Some(1));
+    assert!(metric(dashboard, "fermata_snapshot_oldest_seconds").is_some_and(|age| age < 600));
+    assert_eq!(metric(dashboard, "fermata_entities_lost"), Some(0));
+    assert_eq!(get(dashboard, "/readyz"), Some((200, "ok\n".to_owned())));
+    let scraped = [port, scheduler, dashboard].map(|port| get(port, "/metrics").unwrap().1);
+    let text = scraped.concat();
     let page = std::fs::read_to_string(crate::root().join("docs/fleet.md")).unwrap();
     let mut problems = Vec::new();
     let names: Vec<_> =
@@ -233,4 +242,77 @@ fn of_two_schedulers_one_enqueues_what_is_due() {
         scheduler.signal("TERM");
         assert_eq!(code(&fleet, scheduler), Some(0));
     }
+}
+
+#[test]
+fn a_worker_that_falls_quiet_ends_its_slices_and_takes_no_more() {
+    let fleet = Fleet::start(site().latency(Duration::from_millis(20)), 2, 1_000.0);
+    let port = free_port();
+    let probe = |line: &str| fleet.stage.fermata(&format!("probe {line} --address 127.0.0.1:{port}"));
+    probe("live").run().error(1, &["nobody answers", "--listen"]);
+    let mut worker =
+        fleet.serve(&format!("worker --slice 1 --concurrency 4 --listen 127.0.0.1:{port}"), "worker.log");
+    until(&fleet, "it is ready", || get(port, "/readyz").is_some_and(|(status, _)| status == 200));
+    for what in ["live", "started", "ready"] {
+        probe(what).run().code(0);
+    }
+    fleet.fermata("enqueue --all").run().code(0);
+    fleet.stage.wait_for_requests(20);
+    let said = probe("quiet --wait 20").run().code(0).stderr;
+    assert!(said.contains("no job is at work"), "{said}");
+    assert_eq!(get(port, "/quiet").unwrap().1, r#"{"schema":1,"quiet":true,"busy":0}"#);
+    probe("ready").run().error(1, &["/readyz says 503"]);
+    probe("live").run().code(0);
+    let asked = fleet.stage.sim.ledger().total.requests;
+    let all = jobs(&fleet);
+    assert!(all.iter().all(|job| job.state != JobState::Running), "{all:?}");
+    assert!(all.iter().any(|job| job.state == JobState::Queued), "there was more to do: {all:?}");
+    assert!(all.iter().all(|job| (job.attempt, job.lost) == (1, 0)), "{all:?}");
+    let status = fleet.fermata("queue status --json").run().code(0).json();
+    assert_eq!(status["workers"][0]["stopping"], true, "{status}");
+    worker.signal("TERM");
+    assert_eq!(code(&fleet, &mut worker), Some(0));
+    assert_eq!(fleet.stage.sim.ledger().total.requests, asked, "nothing was cut off, and nothing begun");
+}
+
+#[test]
+fn a_scheduler_says_how_many_workers_the_quotas_can_feed() {
+    let mut fleet = Fleet::start(site(), 4, 5.0);
+    let ports = [free_port(), free_port()];
+    let scale = |port: u16| {
+        let (status, body) = get(port, "/scale").expect("somebody listens");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()
+    };
+    let _all = fleet.serve(&format!("scheduler --listen 127.0.0.1:{}", ports[0]), "scheduler.log");
+    let behind_one = format!("scheduler --egress-rate 5 --listen 127.0.0.1:{}", ports[1]);
+    let _behind_one = fleet.serve(&behind_one, "behind-one.log");
+    for port in ports {
+        until(&fleet, "it is ready", || get(port, "/readyz").is_some_and(|(status, _)| status == 200));
+    }
+    assert_eq!(scale(ports[0])["workers"], 0, "there is nothing to do");
+    fleet.fermata("enqueue --all").run().code(0);
+    fleet.fermata("tenant pause sim-4").run().code(0);
+    let said = scale(ports[0]);
+    // Of some fifty jobs of each of three tenants the quota feeds six at a time; 18 take two workers of 16 places.
+    let expect = serde_json::json!({
+        "schema": 1, "workers": 2, "tenants": 3, "jobs": 18, "requests_per_second": 15.0, "places": 16
+    });
+    assert_eq!(said, expect);
+    assert_eq!(scale(ports[1])["workers"], 1, "one address is asked five times a second");
+    assert_eq!(metric(ports[0], "fermata_scale_workers"), Some(2));
+    fleet.fermata("queue pause").run().code(0);
+    assert_eq!(scale(ports[0])["workers"], 0, "nothing may begin");
+    fleet.fermata("queue resume").run().code(0);
+
+    let mut worker = fleet.serve("worker --concurrency 3", "worker.log");
+    until(&fleet, "places of a worker that there is", || scale(ports[0])["places"] == 3);
+    assert_eq!(scale(ports[0])["workers"], 6);
+    worker.signal("TERM");
+    assert_eq!(code(&fleet, &mut worker), Some(0));
+    assert!(metric(ports[0], "fermata_redis_memory_bytes").is_some_and(|bytes| bytes > 100_000));
+    fleet.redis.kill();
+    assert_eq!(get(ports[0], "/scale").map(|(status, _)| status), Some(503), "no number is made up");
+    assert_eq!(metric(ports[0], "fermata_scale_workers"), None);
+    assert_eq!(get(ports[0], "/livez").map(|(status, _)| status), Some(200));
 }

@@ -96,7 +96,12 @@ impl Fleet {
             meters: Arc::default(),
             at_hand: AtHand::default(),
         });
-        let options = ServeOptions { name: name.to_owned(), places: 4, lease: Duration::from_secs(3) };
+        let options = ServeOptions {
+            name: name.to_owned(),
+            places: 4,
+            lease: Duration::from_secs(3),
+            quiet: CancellationToken::new(),
+        };
         let (queue, drain) = (self.queue.clone(), self.drain.child_token());
         let stop = drain.clone();
         let task = tokio::spawn(async move {

@@ -14,7 +14,12 @@ use crate::laws;
 use crate::stage::{RUN, Stage, job};
 
 pub(crate) fn options(name: &str, places: usize) -> ServeOptions {
-    ServeOptions { name: name.to_owned(), places, lease: Duration::from_secs(3) }
+    ServeOptions {
+        name: name.to_owned(),
+        places,
+        lease: Duration::from_secs(3),
+        quiet: CancellationToken::new(),
+    }
 }
 
 fn jobs(tenant: &str, wanted: &[(&str, &[&str])]) -> RunJobs {

@@ -34,7 +34,7 @@ pub(crate) struct Dump {
 pub(crate) fn jobs(tenant: &str, run: &str, jobs: &[(&str, &[&str])]) -> RunJobs {
     let own = |text: &&str| (*text).to_owned();
     let jobs = jobs.iter().map(|(entity, needs)| (own(entity), needs.iter().map(own).collect())).collect();
-    RunJobs { tenant: tenant.parse().unwrap(), run: run.parse().unwrap(), cap: 6, weight: 1, jobs }
+    RunJobs { tenant: tenant.parse().unwrap(), run: run.parse().unwrap(), cap: 6, weight: 1, rate: 5.0, jobs }
 }
 
 pub(crate) fn job(tenant: &str, entity: &str) -> JobId {

@@ -1,19 +1,11 @@
-//! What the commands of a fleet share: the queue, and the port for probes and metrics.
+//! What the commands of a fleet share: the queue and the engine.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
 use fermata_core::names::Tenant;
 use fermata_engine::{Clock, Engine, Teller};
 use fermata_fleet::link::{self, ServerInfo};
-use fermata_fleet::{Link, LinkError, Meters, ProduceError, Producer, Queue};
+use fermata_fleet::{Link, LinkError, ProduceError, Producer, Queue};
 use fermata_tempo::Options;
 use fermata_vault::Vault;
 use jiff::Timestamp;
@@ -23,8 +15,6 @@ use crate::config::Config;
 use crate::exit::Usage;
 use crate::out::{self, Out};
 
-/// How long a scrape waits for Redis.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A job of a fleet has a place again at once, and others use it meanwhile: it can wait a little longer.
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before a process that starts asks an absent Redis again.
@@ -157,82 +147,4 @@ pub(crate) fn engine(vault: Vault) -> Engine {
 /// What enqueues.
 pub(crate) fn producer(vault: Vault, queue: Queue) -> Producer {
     Producer { engine: engine(vault), queue, now: Timestamp::now }
-}
-
-/// What probes ask.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    started: AtomicBool,
-    stopping: AtomicBool,
-}
-
-impl Health {
-    pub(crate) fn started(&self) {
-        self.started.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Served {
-    health: Arc<Health>,
-    meters: Arc<Meters>,
-    queue: Queue,
-}
-
-/// Serves probes and metrics until `end`, if there is an address to serve them at.
-///
-/// `/livez`: the process answers. `/startedz`: it has reached Redis once. `/readyz`: it has, and does not stop.
-pub(crate) async fn serve(
-    listen: Option<SocketAddr>,
-    health: Arc<Health>,
-    meters: Arc<Meters>,
-    queue: Queue,
-    end: CancellationToken,
-) -> anyhow::Result<()> {
-    let Some(address) = listen else { return Ok(()) };
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
-    tracing::info!(address = %listener.local_addr()?, "probes and metrics");
-    let served = Arc::new(Served { health, meters, queue });
-    let router = axum::Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route(
-            "/startedz",
-            get(|State(served): State<Arc<Served>>| async move {
-                probe(served.health.started.load(Ordering::Relaxed))
-            }),
-        )
-        .route(
-            "/readyz",
-            get(|State(served): State<Arc<Served>>| async move {
-                let health = &served.health;
-                probe(health.started.load(Ordering::Relaxed) && !health.stopping.load(Ordering::Relaxed))
-            }),
-        )
-        .route("/metrics", get(metrics))
-        .with_state(served);
-    tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(end.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!("probes and metrics: {error}");
-        }
-    });
-    Ok(())
-}
-
-fn probe(good: bool) -> (StatusCode, &'static str) {
-    if good { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not now\n") }
-}
-
-async fn metrics(State(served): State<Arc<Served>>) -> impl IntoResponse {
-    // Without Redis a process still shows what it counted itself.
-    if let Ok(Ok(view)) = tokio::time::timeout(SCRAPE_TIMEOUT, served.queue.view()).await {
-        served.meters.look(&view, Timestamp::now());
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], served.meters.text())
 }

@@ -7,28 +7,23 @@ use fermata_fleet::{AtHand, Budget, Meters, SchedulerOptions, ServeOptions};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::{self, Health};
+use super::fleet;
 use crate::cli::{Scheduler, Worker};
 use crate::config::Config;
-use crate::exit::{self, Usage};
+use crate::exit;
 use crate::out::Out;
-
-/// How long a worker that was told to stop has for the pages under way and to give its jobs back.
-const STOP_TIMEOUT: Duration = Duration::from_secs(9);
+use crate::probes::{self, Health, Probes, Role};
 
 pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Result<u8> {
-    if worker.egress_rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-        return Err(
-            Usage("--egress-rate: it is a number of requests per second, more than 0".to_owned()).into()
-        );
-    }
     let vault = super::open(config).await?;
     let queue = fleet::queue(config, &vault)?;
     let stop = super::stop_signal();
     let (health, meters, end) =
         (Arc::new(Health::default()), Arc::new(Meters::default()), CancellationToken::new());
     let _end = end.clone().drop_guard();
-    fleet::serve(worker.listen, health.clone(), meters.clone(), queue.clone(), end).await?;
+    let role = Role::Worker(queue.clone());
+    let shown = Probes { role, health: health.clone(), meters: meters.clone() };
+    probes::serve(worker.listen, shown, end).await?;
     fleet::await_redis(&queue, config, &stop).await?;
     health.started();
     let name = name();
@@ -36,6 +31,7 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
         name: name.clone(),
         places: usize::from(worker.concurrency),
         lease: Duration::from_secs(worker.lease),
+        quiet: health.quiet().clone(),
     };
     out.say(&format!("worker {name}: {} jobs at once; SIGTERM or Ctrl-C stops it", worker.concurrency));
     let budget = Budget::new(queue.link().clone(), &name);
@@ -50,9 +46,13 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
         meters,
         at_hand: AtHand::default(),
     });
+    let counting = health.clone();
     let handler = move |held| {
-        let work = work.clone();
-        async move { work.turn(held).await }
+        let (work, busy) = (work.clone(), counting.busy());
+        async move {
+            let _busy = busy;
+            work.turn(held).await
+        }
     };
     let serving = fermata_fleet::serve(queue, &options, &stop, handler);
     tokio::pin!(serving);
@@ -64,7 +64,7 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
         () = stop.cancelled() => health.stopping(),
     }
     tracing::info!("stopping: pages under way are logged, jobs go back");
-    if let Ok(served) = tokio::time::timeout(STOP_TIMEOUT, serving).await {
+    if let Ok(served) = tokio::time::timeout(Duration::from_secs(worker.stop_timeout), serving).await {
         served?;
     } else {
         tracing::warn!(
@@ -82,7 +82,9 @@ pub(crate) async fn schedule(scheduler: Scheduler, config: &Config, out: Out) ->
     let (health, meters, end) =
         (Arc::new(Health::default()), Arc::new(Meters::default()), CancellationToken::new());
     let _end = end.clone().drop_guard();
-    fleet::serve(scheduler.listen, health.clone(), meters.clone(), queue.clone(), end).await?;
+    let role = Role::Scheduler { queue: queue.clone(), egress_rate: scheduler.egress_rate };
+    let shown = Probes { role, health: health.clone(), meters: meters.clone() };
+    probes::serve(scheduler.listen, shown, end).await?;
     fleet::await_redis(&queue, config, &stop).await?;
     health.started();
     out.say("scheduler: SIGTERM or Ctrl-C stops it");

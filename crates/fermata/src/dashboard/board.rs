@@ -10,6 +10,7 @@ use std::time::Duration;
 use fermata_core::manifest::{Entry, EntryStatus, Manifest, Status};
 use fermata_core::names::{RunId, Tenant};
 use fermata_core::settings::Settings;
+use fermata_fleet::meters::Tenants;
 use fermata_fleet::queue::QueueView;
 use fermata_vault::{Vault, VaultError};
 use futures::{StreamExt, stream};
@@ -83,6 +84,8 @@ pub(crate) struct Last {
     pub(crate) requests: u64,
     /// What is missing and was not read since, and why.
     pub(crate) gaps: Vec<Gap>,
+    /// Entities that are missing and that an earlier snapshot has.
+    pub(crate) lost: Vec<String>,
     /// Entities that came back too small to be believed.
     pub(crate) suspects: Vec<String>,
 }
@@ -333,6 +336,23 @@ impl Board {
         self.looked.read().expect(HELD).clone()
     }
 
+    /// How tenants fare; nothing before they were looked at.
+    pub(crate) fn count(&self, now: Timestamp) -> Option<Tenants> {
+        self.looked().at?;
+        let rows = self.rows();
+        let mut health = BTreeMap::from(Health::ALL.map(|health| (health, 0)));
+        let mut tenants = Tenants::default();
+        for row in &rows {
+            let how = row.health(now);
+            *health.entry(how).or_default() += 1;
+            let Some(last) = row.last.as_ref().filter(|_| how != Health::Paused) else { continue };
+            tenants.oldest = tenants.oldest.max(Some(now.duration_since(last.sealed).as_secs().max(0)));
+            tenants.lost += last.lost.len() as u64;
+        }
+        tenants.health = health.into_iter().map(|(health, count)| (health.name(), count)).collect();
+        Some(tenants)
+    }
+
     /// The queue as last seen.
     pub(crate) fn queue(&self) -> Option<Arc<QueueView>> {
         self.queue.read().expect(HELD).clone()
@@ -502,7 +522,7 @@ async fn snapshots(vault: &Vault, row: &mut Row, known: Option<&Row>) -> Result<
     }
     // What was read again since, by itself, is missing no more.
     let mut mended = BTreeSet::new();
-    for run in snapshots.iter().rev().take(BACK_MAX) {
+    for (at, run) in snapshots.iter().enumerate().rev().take(BACK_MAX) {
         let found = match known.filter(|last| last.run == *run) {
             Some(last) => Some(Last::clone(last)),
             None => match vault.manifest(&row.tenant, run).await? {
@@ -518,11 +538,42 @@ async fn snapshots(vault: &Vault, row: &mut Row, known: Option<&Row>) -> Result<
         };
         if let Some(mut last) = found {
             last.gaps.retain(|gap| !mended.contains(&gap.entity));
+            last.lost = lost(vault, &row.tenant, &last, known.map(Arc::as_ref), &snapshots[..at]).await?;
             row.last = Some(Arc::new(last));
             break;
         }
     }
     Ok(())
+}
+
+/// What is missing from a snapshot and was there before. Who never might read something did not lose it.
+async fn lost(
+    vault: &Vault,
+    tenant: &Tenant,
+    last: &Last,
+    known: Option<&Last>,
+    earlier: &[RunId],
+) -> Result<Vec<String>, VaultError> {
+    let mut missing: BTreeSet<_> = last.gaps.iter().map(|gap| gap.entity.clone()).collect();
+    if let Some(known) = known {
+        let was_missing = |entity: &String| known.gaps.iter().any(|gap| gap.entity == *entity);
+        missing.retain(|entity| known.lost.contains(entity) || !was_missing(entity));
+        return Ok(missing.into_iter().collect());
+    }
+    let mut had = Vec::new();
+    for run in earlier.iter().rev().take(BACK_MAX) {
+        if missing.is_empty() {
+            break;
+        }
+        let Some(manifest) = vault.manifest(tenant, run).await? else { continue };
+        for entry in &manifest.entities {
+            if entry.status == EntryStatus::Complete && missing.remove(&entry.entity) {
+                had.push(entry.entity.clone());
+            }
+        }
+    }
+    had.sort();
+    Ok(had)
 }
 
 fn last(manifest: &Manifest) -> Last {
@@ -541,6 +592,7 @@ fn last(manifest: &Manifest) -> Last {
         stored: manifest.stored(),
         requests: entries().map(|entry| entry.requests).sum(),
         gaps: entries().filter(|entry| entry.status.is_gap()).map(gap).collect(),
+        lost: Vec::new(),
         suspects: entries()
             .filter(|entry| entry.suspect.is_some())
             .map(|entry| entry.entity.clone())

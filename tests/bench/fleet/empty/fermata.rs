@@ -80,10 +80,15 @@ fn queue(url: &str) -> Result<Queue> {
 }
 
 fn options(places: usize) -> ServeOptions {
-    ServeOptions { name: format!("bench-{}", std::process::id()), places, lease: fermata_fleet::LEASE }
+    ServeOptions {
+        name: format!("bench-{}", std::process::id()),
+        places,
+        lease: fermata_fleet::LEASE,
+        quiet: CancellationToken::new(),
+    }
 }
 
 fn run(number: u32, jobs: Vec<(String, Vec<String>)>) -> Result<RunJobs> {
     let run = RunId::new(Timestamp::now(), &format!("{number:06x}"))?;
-    Ok(RunJobs { tenant: format!("company-{number:06}").parse()?, run, cap: 6, weight: 1, jobs })
+    Ok(RunJobs { tenant: format!("company-{number:06}").parse()?, run, cap: 6, weight: 1, rate: 5.0, jobs })
 }

@@ -28,6 +28,7 @@ fn row() -> Row {
         ..Settings::new(tenant.clone(), Timestamp::UNIX_EPOCH)
     };
     let last = Last {
+        lost: Vec::new(),
         run: RunId::new(started, "000000").unwrap(),
         started,
         sealed: started,

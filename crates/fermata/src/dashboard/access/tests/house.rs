@@ -26,6 +26,7 @@ use crate::dashboard::access::sessions::Session;
 use crate::dashboard::routes::{API, Route};
 use crate::dashboard::{Shared, now, open, serve};
 use crate::out::Out;
+use crate::probes::Health;
 
 /// The tenant that people of limited sight see.
 pub(crate) const MINE: &str = "acme";
@@ -254,13 +255,14 @@ async fn serve_on_loopback(config: &Config, folder: &Path) -> (Shared, String) {
         listen: "127.0.0.1:0".parse().unwrap(),
         users: Some(folder.join("users.toml")),
         data_key: None,
+        probes: None,
         refresh: 60,
     };
     let stop = CancellationToken::new();
     let (app, listener) = open(&asked, config, Out::new(false, true, LogFormat::Text), &stop).await.unwrap();
     let url = app.access.home().to_owned();
     let served = app.clone();
-    tokio::spawn(async move { serve(listener, served, &stop).await });
+    tokio::spawn(async move { serve(listener, served, &stop, &Health::default()).await });
     (app, url)
 }
 
