@@ -73,7 +73,9 @@ pub(crate) async fn fail(queue: &Queue, tenants: usize, now: Timestamp) -> Resul
         let jobs = jobs.into_iter().map(|entity| (entity.name.to_owned(), Vec::new())).collect();
         let began = Timestamp::from_millisecond(clock.load(Ordering::Relaxed).cast_signed())?;
         let run = RunId::new(began, &format!("{number:06x}"))?;
-        queue.push(&RunJobs { tenant: tenant(number % tenants)?, run, cap: 100, weight: 1, jobs }).await?;
+        queue
+            .push(&RunJobs { tenant: tenant(number % tenants)?, run, cap: 100, weight: 1, rate: 5.0, jobs })
+            .await?;
         pushed += of_run + 1;
         if pushed >= TURNS || number + 1 == runs {
             let pause = Duration::try_from(now.duration_since(began))? + PAUSE;
