@@ -7,6 +7,7 @@ mod by_hand;
 mod catalogue;
 mod chaos;
 mod dashboard;
+mod deploy;
 mod documents;
 mod fleet;
 mod fleet_commands;

@@ -1,0 +1,139 @@
+//! Who may speak to whom.
+
+use serde_json::Value;
+
+use super::Rule;
+use crate::deploy::objects::{Objects, at, is_absent, list, matches, name, text, texts};
+
+pub(super) const RULES: &[Rule] = &[
+    Rule {
+        name: "default-deny",
+        why: "what is not named must be closed, also for a pod that somebody adds later",
+        check: default_deny,
+    },
+    Rule {
+        name: "both-ways",
+        why: "rules of a way that policyTypes does not name are never looked at",
+        check: both_ways,
+    },
+    Rule {
+        name: "no-open-door",
+        why: "a rule that names nobody is for everybody, and one without a port is for all of them",
+        check: no_open_door,
+    },
+    Rule {
+        name: "no-node-metadata",
+        why: "at 169.254.0.0/16 a cloud hands the node's own credentials to whoever asks",
+        check: no_node_metadata,
+    },
+    Rule { name: "dns", why: "a pod that may not look up a name reaches nothing that has one", check: dns },
+];
+
+fn default_deny(objects: &Objects) -> Vec<String> {
+    let denies = |way: &str| {
+        objects.of("NetworkPolicy").any(|policy| {
+            let all = at(policy, "/spec/podSelector").as_object().is_some_and(serde_json::Map::is_empty);
+            let closed = list(policy, &format!("/spec/{}", way.to_lowercase())).next().is_none();
+            all && closed && texts(policy, "/spec/policyTypes").any(|one| one == way)
+        })
+    };
+    let open = ["Ingress", "Egress"].into_iter().filter(|way| !denies(way));
+    open.map(|way| format!("no NetworkPolicy closes {way} for all pods")).collect()
+}
+
+fn both_ways(objects: &Objects) -> Vec<String> {
+    let mut problems = Vec::new();
+    for policy in objects.of("NetworkPolicy") {
+        for (way, rules) in [("Ingress", "/spec/ingress"), ("Egress", "/spec/egress")] {
+            let named = texts(policy, "/spec/policyTypes").any(|one| one == way);
+            if !is_absent(policy, rules) && !named {
+                problems.push(format!("{}: policyTypes lacks {way}", name(policy)));
+            }
+        }
+    }
+    problems
+}
+
+/// Each rule of each policy with the policy's name, and the list of its peers.
+fn rules(objects: &Objects) -> impl Iterator<Item = (String, &Value, &Value)> {
+    objects.of("NetworkPolicy").flat_map(|policy| {
+        let inward = list(policy, "/spec/ingress").map(|rule| (rule, at(rule, "/from")));
+        let outward = list(policy, "/spec/egress").map(|rule| (rule, at(rule, "/to")));
+        inward.chain(outward).map(|(rule, peers)| (name(policy), rule, peers))
+    })
+}
+
+fn no_open_door(objects: &Objects) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (policy, rule, peers) in rules(objects) {
+        if list(peers, "").next().is_none() {
+            problems.push(format!("{policy}: a rule is for everybody"));
+        }
+        if list(rule, "/ports").next().is_none() || list(rule, "/ports").any(|port| is_absent(port, "/port"))
+        {
+            problems.push(format!("{policy}: a rule is for every port"));
+        }
+    }
+    problems
+}
+
+fn no_node_metadata(objects: &Objects) -> Vec<String> {
+    const METADATA: &str = "169.254.0.0/16";
+    let mut problems = Vec::new();
+    for policy in objects.of("NetworkPolicy") {
+        let peers = list(policy, "/spec/egress").flat_map(|rule| list(rule, "/to"));
+        for block in peers.map(|peer| at(peer, "/ipBlock")).filter(|block| !block.is_null()) {
+            let cidr = text(block, "/cidr");
+            let excluded = texts(block, "/except").any(|except| covers(except, METADATA));
+            if (covers(cidr, METADATA) || covers(METADATA, cidr)) && !excluded {
+                problems.push(format!("{}: {cidr} has {METADATA} in it", name(policy)));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether one range of IPv4 addresses holds all of another.
+fn covers(range: &str, other: &str) -> bool {
+    let read = |range: &str| {
+        let (address, bits) = range.split_once('/')?;
+        let address = u32::from(address.parse::<std::net::Ipv4Addr>().ok()?);
+        Some((address, bits.parse::<u32>().ok().filter(|bits| *bits <= 32)?))
+    };
+    let (Some((start, bits)), Some((other_start, other_bits))) = (read(range), read(other)) else {
+        return false;
+    };
+    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+    bits <= other_bits && start & mask == other_start & mask
+}
+
+fn dns(objects: &Objects) -> Vec<String> {
+    let mut problems = Vec::new();
+    for pod in objects.pods().filter(|pod| pod.is_ours()) {
+        let chosen = |policy: &&Value| matches(at(policy, "/spec/podSelector"), pod.labels());
+        let rules =
+            objects.of("NetworkPolicy").filter(chosen).flat_map(|policy| list(policy, "/spec/egress"));
+        let ports: Vec<_> = rules.flat_map(|rule| list(rule, "/ports")).collect();
+        for protocol in ["UDP", "TCP"] {
+            let may = |port: &&Value| at(port, "/port") == 53 && text(port, "/protocol") == protocol;
+            if !ports.iter().any(may) {
+                problems.push(format!("{}: it may not ask for names by {protocol}", pod.name()));
+            }
+        }
+    }
+    problems
+}
+
+#[test]
+fn ranges_cover() {
+    for (range, other, expect) in [
+        ("0.0.0.0/0", "169.254.0.0/16", true),
+        ("169.254.0.0/16", "169.254.169.254/32", true),
+        ("169.254.169.254/32", "169.254.0.0/16", false),
+        ("10.0.0.0/8", "169.254.0.0/16", false),
+        ("::/0", "169.254.0.0/16", false),
+        ("nonsense", "169.254.0.0/16", false),
+    ] {
+        assert_eq!(covers(range, other), expect, "{range} {other}");
+    }
+}
