@@ -329,3 +329,54 @@ fn all_tenants_but_those_that_are_held_back() {
     let ended = stage.fermata("backup --all").run().code(0);
     assert!(ended.stderr.contains("Every tenant is paused"), "{ended:?}");
 }
+
+#[test]
+fn a_check_of_the_configuration_asks_nobody_and_says_all_that_is_wrong() {
+    let stage = Stage::new().ready();
+    let before = stage.stored();
+    // Nobody listens at either, and the bucket is nobody's.
+    let check = |line: &str| {
+        stage
+            .fermata(&format!("{line} --check-config"))
+            .env("FERMATA_REDIS", "redis://127.0.0.1:1/0")
+            .env("AWS_ACCESS_KEY_ID", "nobody")
+            .env("AWS_SECRET_ACCESS_KEY", "nothing")
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    };
+    for line in
+        ["worker --concurrency 8", "scheduler", "dashboard", "enqueue --due", "backup --all", "reconcile"]
+    {
+        let said = check(line).run().code(0);
+        assert_eq!(
+            (said.stdout.as_str(), said.stderr.as_str()),
+            ("the configuration is fine\n", ""),
+            "{line}"
+        );
+    }
+    let elsewhere = "worker --store s3://bucket/prefix --json";
+    assert_eq!(check(elsewhere).run().code(0).json()["ok"], true);
+    check("scheduler").env("FERMATA_KEY_FILE", "nowhere.key").run().code(0);
+    stage.write("not.key", "nothing");
+    for (call, words) in [
+        (check("worker --store ftp://host"), &["ftp://host"][..]),
+        (check("worker").env("FERMATA_KEY_FILE", "nowhere.key"), &["there is no key file nowhere.key"]),
+        (check("scheduler").env("FERMATA_KEY_FILE", "not.key"), &["not.key"]),
+        (check("worker").env("FERMATA_REDIS", ""), &["there is no queue"]),
+        (check("worker").env("FERMATA_REDIS", "localhost"), &["\"localhost\" is no address of a Redis"]),
+        (check("worker").env("FERMATA_REDDIS", "x"), &["no variable FERMATA_REDDIS", "FERMATA_REDIS"]),
+        (
+            check("worker").env("FERMATA_KEYFILE", "x").env("FERMATA_LOG", "loud"),
+            &["FERMATA_KEYFILE", "loud"],
+        ),
+        (check("worker --store s3://b").env("FERMATA_KEY_FILE", "x"), &["there is no key file x"]),
+        (check("worker --frob"), &["--frob"]),
+        (check("worker --stop-timeout 0"), &["--stop-timeout"]),
+        (check("scheduler --egress-rate 0"), &["more than 0"]),
+        (check("dashboard --listen 0.0.0.0:0"), &["there is no users file", "fermata user set"]),
+        (check("dashboard --users nowhere.toml"), &["nowhere.toml"]),
+        (check("dashboard --data-key not.key --users nowhere.toml"), &["not.key", "nowhere.toml"]),
+    ] {
+        call.run().error(2, words);
+    }
+    assert_eq!(stage.changed_since(&before), [""; 0]);
+}

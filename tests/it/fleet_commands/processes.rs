@@ -316,3 +316,41 @@ fn a_scheduler_says_how_many_workers_the_quotas_can_feed() {
     assert_eq!(metric(ports[0], "fermata_scale_workers"), None);
     assert_eq!(get(ports[0], "/livez").map(|(status, _)| status), Some(200));
 }
+
+#[test]
+fn what_a_tenant_lost_is_counted_and_what_it_never_had_is_not() {
+    let fleet = Fleet::start(site(), 1, 1_000.0);
+    let refuse = |path: &str| fleet.stage.sim.fault(Fault::status(403).path(path).times(1_000));
+    refuse("/4/skills");
+    let backup = || fleet.fermata("backup sim-1 --json").run().code(3).json()["tenants"][0]["status"].clone();
+    assert_eq!(backup(), "partial");
+    let lost = |port: u16| metric(port, "fermata_entities_lost");
+    let serve = |log: &str| {
+        let port = free_port();
+        let line = format!("dashboard --listen 127.0.0.1:0 --refresh 1 --probes 127.0.0.1:{port}");
+        let server = fleet.serve(&line, log);
+        until(&fleet, "it has looked", || lost(port).is_some());
+        (port, server)
+    };
+    let (port, _first) = serve("first.log");
+    assert_eq!(lost(port), Some(0), "what a token never could read is no loss");
+    refuse("/4/programs");
+    backup();
+    until(&fleet, "a loss is seen", || lost(port) == Some(1));
+    let age = || metric(port, "fermata_snapshot_oldest_seconds");
+    until(&fleet, "it is some seconds old", || age() > Some(3));
+    backup();
+    until(&fleet, "the next one is seen", || age() <= Some(3));
+    let (other, _second) = serve("second.log");
+    assert_eq!(
+        lost(other),
+        Some(1),
+        "also by one that was not there when it was lost, and two snapshots later"
+    );
+    assert_eq!(lost(port), Some(1), "a night later it is lost still");
+    fleet.stage.sim.clear_faults();
+    fleet.fermata("backup sim-1").run().code(0);
+    for port in [port, other] {
+        until(&fleet, "it is back", || lost(port) == Some(0));
+    }
+}
