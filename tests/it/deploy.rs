@@ -8,6 +8,7 @@ mod objects;
 mod render;
 mod rules;
 mod schemas;
+mod settings;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -14,6 +14,9 @@ use super::chart;
 use super::objects::Objects;
 use crate::root;
 
+/// What is no whole by itself.
+const PART: &str = "namespace";
+
 /// Objects as an operator would apply them.
 pub(crate) struct Rendering {
     /// The folder below `deploy/kustomize`, or `helm` and the values.
@@ -77,15 +80,19 @@ pub(crate) fn documents(yaml: &[u8]) -> Objects {
     Objects(documents.filter(|document| !document.is_null()).collect())
 }
 
-/// Every folder that Kustomize builds.
+/// Every folder that Kustomize builds, but for what is a part of all the others.
 fn kustomizations() -> Vec<String> {
-    let mut found = vec!["base".to_owned(), "one-machine".to_owned()];
-    for group in ["components", "overlays"] {
-        let folders = std::fs::read_dir(folder().join(group)).unwrap();
-        found.extend(
-            folders.map(|folder| format!("{group}/{}", folder.unwrap().file_name().to_string_lossy())),
-        );
+    let mut found = Vec::new();
+    let mut folders = vec![folder()];
+    while let Some(next) = folders.pop() {
+        let entries = std::fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path());
+        folders.extend(entries.filter(|path| path.is_dir()));
+        if next.join("kustomization.yaml").exists() {
+            found.push(next.strip_prefix(folder()).unwrap().to_str().unwrap().to_owned());
+        }
     }
+    found.retain(|name| name != PART);
+    found.sort_unstable();
     found
 }
 

@@ -49,22 +49,22 @@ fn every_object_follows_its_schema() {
 
 #[test]
 fn kubernetes_refuses_what_it_does_not_know() {
-    let prod = render::rendering("overlays/prod");
-    for version in VERSIONS {
-        for (what, pointer, value) in [
-            (
-                "livenessProb",
-                "/spec/template/spec/containers/0",
-                json!({"httpGet": {"path": "/livez", "port": 1}}),
-            ),
-            ("replicas", "/spec", json!("three")),
-            ("kind", "", json!("Deploymint")),
-        ] {
-            let (_, mut native) = divide(&prod.objects);
-            let worker = native.iter_mut().find(|object| is(object, "Deployment", "fermata-worker")).unwrap();
-            worker.pointer_mut(pointer).unwrap()[what] = value;
+    let worker = render::rendering("overlays/prod").objects.find("Deployment", "fermata-worker").unwrap();
+    for (what, pointer, value) in [
+        (
+            "livenessProb",
+            "/spec/template/spec/containers/0",
+            json!({"httpGet": {"path": "/livez", "port": 1}}),
+        ),
+        ("replicas", "/spec", json!("three")),
+        ("kind", "", json!("Deploymint")),
+    ] {
+        let mut edited = worker.clone();
+        edited.pointer_mut(pointer).unwrap()[what] = value;
+        for version in VERSIONS {
             let scratch = tempfile::tempdir().unwrap();
-            let problems = kubernetes(version, scratch.path(), &[("prod.yaml".to_owned(), native, "prod")]);
+            let file = ("worker.yaml".to_owned(), vec![edited.clone()], "overlays/prod");
+            let problems = kubernetes(version, scratch.path(), &[file]);
             assert_eq!(problems.len(), 1, "{version}, {what}: {problems:?}");
         }
     }
