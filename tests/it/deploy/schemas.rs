@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::objects::{Objects, is, name, text};
+use super::objects::{Objects, name, text};
 use super::render;
 use crate::assert_none;
 

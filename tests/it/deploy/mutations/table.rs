@@ -91,6 +91,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     prod("fallback", "ScaledObject/fermata-worker", Remove("/spec/fallback")),
     prod("fallback", "ScaledObject/fermata-worker", Set("/spec/fallback/behavior", "static")),
+    prod("fallback", "ScaledObject/fermata-worker", Set("/spec/triggers/0/metricType", "Value")),
     prod("drains", "PodDisruptionBudget/fermata-worker", Set("/spec/minAvailable", "1")),
     prod("drains", "PodDisruptionBudget/fermata-worker", Remove("/spec/maxUnavailable")),
     prod("drains", "PodDisruptionBudget/fermata-dashboard", Set("/spec/maxUnavailable", "0")),
@@ -177,6 +178,7 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     prod("no-open-door", "NetworkPolicy/fermata-metrics", Remove("/spec/ingress/0/from")),
     prod("no-open-door", "NetworkPolicy/fermata-out", Remove("/spec/egress/1/ports")),
     prod("no-node-metadata", "NetworkPolicy/fermata-out", Remove("/spec/egress/1/to/0/ipBlock/except/2")),
+    prod("no-node-metadata", "NetworkPolicy/fermata-out", Remove("/spec/egress/1/to/1/ipBlock/except")),
     prod(
         "no-node-metadata",
         "NetworkPolicy/fermata-redis",

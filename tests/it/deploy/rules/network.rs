@@ -1,5 +1,7 @@
 //! Who may speak to whom.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use super::Rule;
@@ -23,11 +25,14 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "no-node-metadata",
-        why: "at 169.254.0.0/16 a cloud hands the node's own credentials to whoever asks",
+        why: "there a cloud hands the node's own credentials to whoever asks",
         check: no_node_metadata,
     },
     Rule { name: "dns", why: "a pod that may not look up a name reaches nothing that has one", check: dns },
 ];
+
+/// Where clouds answer for the node, by IPv4 and by IPv6.
+const NODE_METADATA: [&str; 2] = ["169.254.0.0/16", "fd00:ec2::254/128"];
 
 fn default_deny(objects: &Objects) -> Vec<String> {
     let denies = |way: &str| {
@@ -78,33 +83,40 @@ fn no_open_door(objects: &Objects) -> Vec<String> {
 }
 
 fn no_node_metadata(objects: &Objects) -> Vec<String> {
-    const METADATA: &str = "169.254.0.0/16";
     let mut problems = Vec::new();
     for policy in objects.of("NetworkPolicy") {
         let peers = list(policy, "/spec/egress").flat_map(|rule| list(rule, "/to"));
         for block in peers.map(|peer| at(peer, "/ipBlock")).filter(|block| !block.is_null()) {
             let cidr = text(block, "/cidr");
-            let excluded = texts(block, "/except").any(|except| covers(except, METADATA));
-            if (covers(cidr, METADATA) || covers(METADATA, cidr)) && !excluded {
-                problems.push(format!("{}: {cidr} has {METADATA} in it", name(policy)));
+            for metadata in NODE_METADATA {
+                let excluded = texts(block, "/except").any(|except| covers(except, metadata));
+                if (covers(cidr, metadata) || covers(metadata, cidr)) && !excluded {
+                    problems.push(format!("{}: {cidr} has {metadata} in it", name(policy)));
+                }
             }
         }
     }
     problems
 }
 
-/// Whether one range of IPv4 addresses holds all of another.
+/// Whether one range of addresses holds all of another.
 fn covers(range: &str, other: &str) -> bool {
+    // The address from the left, the bits that count, and whether it is of IPv6.
     let read = |range: &str| {
         let (address, bits) = range.split_once('/')?;
-        let address = u32::from(address.parse::<std::net::Ipv4Addr>().ok()?);
-        Some((address, bits.parse::<u32>().ok().filter(|bits| *bits <= 32)?))
+        let bits = bits.parse::<u32>().ok()?;
+        let (address, bits_max) = match address.parse().ok()? {
+            IpAddr::V4(address) => (u128::from(u32::from(address)) << 96, 32),
+            IpAddr::V6(address) => (u128::from(address), 128),
+        };
+        (bits <= bits_max).then_some((address, bits, bits_max))
     };
-    let (Some((start, bits)), Some((other_start, other_bits))) = (read(range), read(other)) else {
+    let (Some((start, bits, family)), Some((other, other_bits, other_family))) = (read(range), read(other))
+    else {
         return false;
     };
-    let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
-    bits <= other_bits && start & mask == other_start & mask
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    family == other_family && bits <= other_bits && start & mask == other & mask
 }
 
 fn dns(objects: &Objects) -> Vec<String> {
@@ -132,6 +144,10 @@ fn ranges_cover() {
         ("169.254.169.254/32", "169.254.0.0/16", false),
         ("10.0.0.0/8", "169.254.0.0/16", false),
         ("::/0", "169.254.0.0/16", false),
+        ("::/0", "fd00:ec2::254/128", true),
+        ("fc00::/7", "fd00:ec2::254/128", true),
+        ("fe80::/10", "fd00:ec2::254/128", false),
+        ("10.0.0.0/33", "10.0.0.0/33", false),
         ("nonsense", "169.254.0.0/16", false),
     ] {
         assert_eq!(covers(range, other), expect, "{range} {other}");

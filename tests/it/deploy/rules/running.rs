@@ -267,6 +267,10 @@ fn fallback(objects: &Objects) -> Vec<String> {
         } else if behavior != "currentReplicasIfHigher" {
             problems.push(format!("{}: its fallback takes workers away", name(scaled)));
         }
+        // KEDA leaves the fallback out, and says nothing, for every other type.
+        if list(scaled, "/spec/triggers").any(|trigger| text(trigger, "/metricType") != "AverageValue") {
+            problems.push(format!("{}: there is no fallback from a trigger of its type", name(scaled)));
+        }
     }
     problems
 }
