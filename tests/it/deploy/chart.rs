@@ -8,16 +8,43 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::objects::{Objects, members, name};
-use super::render;
+use super::objects::{Objects, members, name, text};
+use super::{NAMESPACE, render};
 use crate::{assert_none, root};
 
 pub(crate) fn folder() -> PathBuf {
     root().join("deploy/helm/fermata")
 }
 
-/// The chart's own values, then one set for each way to turn a switch: what is true or false the other way, and what is one
-/// of several as each of the others.
+/// What operators set besides switches, one set of values each.
+const SET: [&[&str]; 9] = [
+    &[r#"image.digest="sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855""#],
+    &[r#"image.pullSecrets=[{"name":"registry"}]"#],
+    &[r#"extraEnv=[{"name":"OTEL_EXPORTER_OTLP_ENDPOINT","value":"https://collector.example.com:4318"}]"#],
+    &[r#"serviceAccountAnnotations={"eks.amazonaws.com/role-arn":"arn:aws:iam::123456789012:role/fermata"}"#],
+    &[r#"podLabels={"azure.workload.identity/use":"true"}"#],
+    &[r#"egress={"name":"nat","rate":50}"#],
+    &["worker.quietWait=120", "worker.stopTimeout=60", "worker.slice=120"],
+    &[r#"networkPolicy.redis.to=[{"ipBlock":{"cidr":"10.0.0.7/32"}}]"#],
+    &[r#"ingress.className="nginx""#, r#"ingress.annotations={"cert-manager.io/cluster-issuer":"example"}"#],
+];
+/// What a person gets wrong.
+const WRONG: [&str; 11] = [
+    r#"image.tag="latest""#,
+    r#"image.digest="sha256:1234""#,
+    "config.FERMATA_STORE=null",
+    r#"config.FERMATA_REDIS="redis://redis:6379""#,
+    r#"autoscaling.kind="vpa""#,
+    "worker.lease=1",
+    "worker.resources.limits.memory=null",
+    "scheduler.replicas=0",
+    "dashboard.replicas=2",
+    r#"egress.name="nat""#,
+    r#"ingress.host="Fermata.example.com""#,
+];
+
+/// The chart's own values; then one set for each way to turn a switch, that is what is true or false the other way, and what is
+/// one of several as each of the others; then what operators set.
 pub(crate) fn switches() -> Vec<Vec<String>> {
     let schema = schema();
     let turned = leaves(&values(), "").into_iter().flat_map(|(path, value)| {
@@ -27,7 +54,8 @@ pub(crate) fn switches() -> Vec<Vec<String>> {
         };
         others.into_iter().map(move |other| vec![format!("{path}={other}")])
     });
-    [Vec::new()].into_iter().chain(turned).collect()
+    let set = SET.iter().map(|values| values.iter().map(|value| (*value).to_owned()).collect());
+    [Vec::new()].into_iter().chain(turned).chain(set).collect()
 }
 
 #[test]
@@ -35,8 +63,8 @@ fn the_chart_is_the_production_overlay() {
     let by_name = |objects: &Objects| -> BTreeMap<String, Value> {
         objects.0.iter().map(|object| (name(object), object.clone())).collect()
     };
-    let (mut overlay, chart) =
-        (by_name(&render::rendering("overlays/prod").objects), by_name(&render::rendering("helm").objects));
+    let mut overlay = by_name(&render::kustomize("overlays/prod"));
+    let chart = by_name(&render::helm(NAMESPACE, &[]).unwrap());
     // Helm installs into a namespace that is there.
     overlay.remove("Namespace/fermata").unwrap();
     let mut problems = Vec::new();
@@ -97,30 +125,52 @@ fn helm_has_nothing_against_the_chart() {
 }
 
 #[test]
-fn the_chart_refuses_values_that_it_does_not_know() {
+fn the_chart_refuses_what_people_get_wrong() {
     let mut problems = Vec::new();
-    let mut refused = 0;
-    for (path, value) in leaves(&values(), "") {
-        // What is a list or a word must not be a number, and a number no word.
-        let other = if value.is_number() || value.is_boolean() { json!("surprise") } else { json!(7) };
-        problems.extend(takes(&format!("{path}={other}")));
-        refused += 1;
+    for value in WRONG {
+        match render::helm(NAMESPACE, &[value.to_owned()]) {
+            Ok(_) => problems.push(format!("the chart takes {value}")),
+            Err(said) if said.contains("don't meet the specifications of the schema") => {}
+            Err(said) => problems.push(format!("not the schema refuses {value}: {said}")),
+        }
     }
-    for path in maps(&values(), "") {
-        problems.extend(takes(&format!("{path}surprise=1")));
-        refused += 1;
-    }
-    assert!(refused > 20, "{refused}");
     assert_none(&problems);
 }
 
-/// A problem if the chart takes this value.
-fn takes(value: &str) -> Option<String> {
-    match render::helm(&[value.to_owned()]) {
-        Ok(_) => Some(format!("the chart takes {value}")),
-        Err(said) if said.contains("don't meet the specifications of the schema") => None,
-        Err(said) => Some(format!("not the schema refuses {value}: {said}")),
+#[test]
+fn the_schema_of_values_knows_each_of_them() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    let values = values();
+    assert!(schema.is_valid(&values));
+    let mut edits = Vec::new();
+    for (path, value) in leaves(&values, "") {
+        // What is a word, a list or a map is no number, and what is a number or a switch no word.
+        let other = if value.is_number() || value.is_boolean() { json!("surprise") } else { json!(7) };
+        edits.push((path, other));
     }
+    edits.extend(maps(&values, "").into_iter().map(|path| (format!("{path}surprise"), json!(1))));
+    let mut problems = Vec::new();
+    for (path, value) in &edits {
+        let mut edited = values.clone();
+        let (above, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let place = above.split('.').filter(|name| !name.is_empty()).map(|name| format!("/{name}"));
+        edited.pointer_mut(&place.collect::<String>()).unwrap()[last] = value.clone();
+        if schema.is_valid(&edited) {
+            problems.push(format!("it takes {path}={value}"));
+        }
+    }
+    assert!(edits.len() > 40, "{edits:?}");
+    assert_none(&problems);
+}
+
+#[test]
+fn the_chart_can_live_in_any_namespace() {
+    let objects = render::helm("backups", &[]).unwrap();
+    let elsewhere = objects.0.iter().filter(|object| text(object, "/metadata/namespace") != "backups");
+    let mut problems: Vec<_> = elsewhere.map(|object| format!("{} is elsewhere", name(object))).collect();
+    let lost = objects.0.iter().filter(|object| object.to_string().contains(".fermata.svc"));
+    problems.extend(lost.map(|object| format!("{} asks in another namespace", name(object))));
+    assert_none(&problems);
 }
 
 fn values() -> Value {

@@ -5,13 +5,12 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::chart;
 use super::objects::Objects;
+use super::{NAMESPACE, chart};
 use crate::root;
 
 /// What is no whole by itself.
@@ -25,30 +24,42 @@ pub(crate) struct Rendering {
 }
 
 /// Every form of `deploy/`: whatever Kustomize folder is there, and the chart with each of its switches.
-pub(crate) fn all() -> &'static [Rendering] {
-    static ALL: OnceLock<Vec<Rendering>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        let folders = kustomizations().into_iter();
-        let folders = folders.map(|name| Rendering { objects: kustomize(&name), name });
-        let charts = chart::switches().into_iter().map(|values| Rendering {
-            objects: helm(&values).unwrap_or_else(|error| panic!("helm with {values:?}: {error}")),
-            name: ["helm".to_owned()].into_iter().chain(values).collect::<Vec<_>>().join(" "),
-        });
-        folders.chain(charts).collect()
-    })
+pub(crate) fn all() -> impl Iterator<Item = Rendering> {
+    let folders = kustomizations().into_iter();
+    let folders = folders.map(|name| Rendering { objects: kustomize(&name), name });
+    let charts = chart::switches().into_iter().map(|values| Rendering {
+        objects: helm(NAMESPACE, &values).unwrap_or_else(|error| panic!("helm with {values:?}: {error}")),
+        name: ["helm".to_owned()].into_iter().chain(values).collect::<Vec<_>>().join(" "),
+    });
+    folders.chain(charts)
 }
 
-/// The one of this name.
-pub(crate) fn rendering(name: &str) -> &'static Rendering {
-    let found = all().iter().find(|rendering| rendering.name == name);
-    found.unwrap_or_else(|| panic!("deploy/ has no {name}"))
+/// Builds a folder. A component is no whole: it is put onto the base in a folder made for that.
+pub(crate) fn kustomize(name: &str) -> Objects {
+    let scratch = tempfile::tempdir().unwrap();
+    let at = if name.starts_with("components/") {
+        // Kustomize takes relative paths alone, and follows no link out of the scratch folder.
+        let above = "../".repeat(scratch.path().canonicalize().unwrap().components().count() - 1);
+        let tree = folder().canonicalize().unwrap();
+        let tree = format!("{above}{}", tree.strip_prefix("/").unwrap().display());
+        let lines = format!("resources: [{tree}/base]\ncomponents: [{tree}/{name}]\n");
+        std::fs::write(scratch.path().join("kustomization.yaml"), lines).unwrap();
+        scratch.path().to_owned()
+    } else {
+        folder().join(name)
+    };
+    let output = run("kubectl", [OsStr::new("kustomize"), at.as_os_str()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What Kustomize warns of is what it will refuse one day.
+    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {name}: {said}");
+    documents(&output.stdout)
 }
 
 /// The chart with these values instead of its own, or what helm has against them.
-pub(crate) fn helm(values: &[String]) -> Result<Objects, String> {
+pub(crate) fn helm(namespace: &str, values: &[String]) -> Result<Objects, String> {
     let mut arguments =
         vec!["template".to_owned(), "fermata".to_owned(), chart::folder().display().to_string()];
-    arguments.extend(["--namespace", "fermata"].map(str::to_owned));
+    arguments.extend(["--namespace", namespace].map(str::to_owned));
     arguments.extend(values.iter().flat_map(|value| ["--set-json".to_owned(), value.clone()]));
     let output = run("helm", arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -98,25 +109,4 @@ fn kustomizations() -> Vec<String> {
 
 fn folder() -> PathBuf {
     root().join("deploy/kustomize")
-}
-
-/// Builds a folder. A component is no whole: it is put onto the base in a folder made for that.
-fn kustomize(name: &str) -> Objects {
-    let scratch = tempfile::tempdir().unwrap();
-    let at = if name.starts_with("components/") {
-        // Kustomize takes relative paths alone, and follows no link out of the scratch folder.
-        let above = "../".repeat(scratch.path().canonicalize().unwrap().components().count() - 1);
-        let tree = folder().canonicalize().unwrap();
-        let tree = format!("{above}{}", tree.strip_prefix("/").unwrap().display());
-        let lines = format!("resources: [{tree}/base]\ncomponents: [{tree}/{name}]\n");
-        std::fs::write(scratch.path().join("kustomization.yaml"), lines).unwrap();
-        scratch.path().to_owned()
-    } else {
-        folder().join(name)
-    };
-    let output = run("kubectl", [OsStr::new("kustomize"), at.as_os_str()]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    // What Kustomize warns of is what it will refuse one day.
-    assert!(output.status.success() && said.is_empty(), "kubectl kustomize {name}: {said}");
-    documents(&output.stdout)
 }

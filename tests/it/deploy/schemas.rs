@@ -33,13 +33,13 @@ fn every_object_follows_its_schema() {
     let mut files = Vec::new();
     // Most renderings have most objects in common: each is looked at once.
     let mut seen = BTreeSet::new();
-    for (number, rendering) in render::all().iter().enumerate() {
+    for (number, rendering) in render::all().enumerate() {
         let (foreign, mut native) = divide(&rendering.objects);
         native.retain(|object| seen.insert(object.to_string()));
         for object in foreign {
             problems.extend(flaws(&object).iter().map(|flaw| format!("{}: {flaw}", rendering.name)));
         }
-        files.push((format!("{number}.yaml"), native, rendering.name.as_str()));
+        files.push((format!("{number}.yaml"), native, rendering.name));
     }
     for version in VERSIONS {
         problems.extend(kubernetes(version, scratch.path(), &files));
@@ -49,7 +49,8 @@ fn every_object_follows_its_schema() {
 
 #[test]
 fn kubernetes_refuses_what_it_does_not_know() {
-    let worker = render::rendering("overlays/prod").objects.find("Deployment", "fermata-worker").unwrap();
+    let prod = render::kustomize("overlays/prod");
+    let worker = prod.find("Deployment", "fermata-worker").unwrap();
     for (what, pointer, value) in [
         (
             "livenessProb",
@@ -63,7 +64,7 @@ fn kubernetes_refuses_what_it_does_not_know() {
         edited.pointer_mut(pointer).unwrap()[what] = value;
         for version in VERSIONS {
             let scratch = tempfile::tempdir().unwrap();
-            let file = ("worker.yaml".to_owned(), vec![edited.clone()], "overlays/prod");
+            let file = ("worker.yaml".to_owned(), vec![edited.clone()], "overlays/prod".to_owned());
             let problems = kubernetes(version, scratch.path(), &[file]);
             assert_eq!(problems.len(), 1, "{version}, {what}: {problems:?}");
         }
@@ -73,8 +74,8 @@ fn kubernetes_refuses_what_it_does_not_know() {
 #[test]
 fn schemas_of_others_refuse_what_is_unknown_and_miss_what_must_be_there() {
     let mut seen = Vec::new();
-    for rendering in ["overlays/prod", "components/external-secrets"].map(render::rendering) {
-        for object in divide(&rendering.objects).0 {
+    for rendering in ["overlays/prod", "components/external-secrets"].map(render::kustomize) {
+        for object in divide(&rendering).0 {
             seen.push(text(&object, "/kind").to_owned());
             assert_eq!(flaws(&object), [""; 0]);
             refuses_each_change(&object);
@@ -166,7 +167,7 @@ fn schema(object: &Value) -> Option<&'static Validator> {
 }
 
 /// What kubernetes-validate says of these objects. Of what it has no schema for it warns, and ends well.
-fn kubernetes(version: &str, scratch: &Path, files: &[(String, Vec<Value>, &str)]) -> Vec<String> {
+fn kubernetes(version: &str, scratch: &Path, files: &[(String, Vec<Value>, String)]) -> Vec<String> {
     let mut count = 0;
     for (file, objects, _) in files {
         let documents: Vec<_> = objects.iter().map(Value::to_string).collect();
@@ -188,8 +189,8 @@ fn kubernetes(version: &str, scratch: &Path, files: &[(String, Vec<Value>, &str)
     let mut problems: Vec<_> = rest
         .iter()
         .map(|line| {
-            let file = files.iter().find(|(file, _, _)| line.contains(file.as_str()));
-            format!("{}, Kubernetes {version}: {line}", file.map_or("", |(_, _, name)| *name))
+            let file = files.iter().find(|(file, _, _)| line.contains(&format!(" {file} ")));
+            format!("{}, Kubernetes {version}: {line}", file.map_or("", |(_, _, name)| name))
         })
         .collect();
     if problems.is_empty() && (passed.len() != count || !output.status.success()) {

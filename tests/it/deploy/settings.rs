@@ -82,7 +82,7 @@ fn the_program_takes_what_every_container_gives_it() {
 #[test]
 fn the_program_refuses_what_it_does_not_know() {
     let mounts = Mounts::new();
-    let objects = &render::rendering("overlays/prod").objects;
+    let objects = &render::kustomize("overlays/prod");
     let start = |name: &str| {
         let pod = objects.pods().find(|pod| is(pod.owner, "Deployment", name)).unwrap();
         mounts.start(objects, pod, pod.containers().next().unwrap(), false)
@@ -126,7 +126,7 @@ fn the_program_refuses_what_it_does_not_know() {
 fn what_leaves_nothing_to_change_names_a_store() {
     let mounts = Mounts::new();
     let mut problems = Vec::new();
-    let whole = render::all().iter().filter(|one| one.name != "base" && !one.name.starts_with("components/"));
+    let whole = render::all().filter(|one| one.name != "base" && !one.name.starts_with("components/"));
     for rendering in whole {
         for pod in rendering.objects.pods().filter(|pod| pod.is_ours()) {
             let start = pod.containers().map(|one| mounts.start(&rendering.objects, pod, one, false));

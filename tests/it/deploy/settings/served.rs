@@ -19,7 +19,7 @@ const START_MAX: Duration = Duration::from_mins(1);
 fn every_path_that_is_asked_is_served() {
     let fleet = Fleet::without_tenants(site());
     fleet.stage.fermata("user set ann --role admin").stdin(super::PASSWORD).run().code(0);
-    let objects = &render::rendering("overlays/prod").objects;
+    let objects = &render::kustomize("overlays/prod");
     let mut problems = Vec::new();
     for pod in objects.pods().filter(|pod| pod.is_ours()) {
         let component = label(pod.labels(), "component");
