@@ -197,13 +197,19 @@ impl Mounts {
 
     /// The folder that stands for a mount, with what the volume holds.
     fn mount(&self, pod: Pod<'_>, mount: &Value) -> PathBuf {
-        let path = text(mount, "/mountPath");
-        let here = self.folder.path().join("mounts").join(path.trim_start_matches('/'));
-        std::fs::create_dir_all(&here).unwrap();
-        let volume = list(pod.spec(), "/volumes").find(|one| text(one, "/name") == text(mount, "/name"));
+        let name = text(mount, "/name");
+        let volume = list(pod.spec(), "/volumes").find(|one| text(one, "/name") == name);
         let secret = volume.map_or("", |volume| text(volume, "/secret/secretName"));
-        for key in secret_keys(secret).into_iter().flatten() {
-            std::fs::copy(self.folder.path().join(key), here.join(key)).unwrap();
+        let name = if secret.is_empty() { name } else { secret };
+        self.volume(name, secret_keys(secret).unwrap_or_default())
+    }
+
+    /// The folder that stands for a volume, with these files in it.
+    fn volume(&self, name: &str, files: &[&str]) -> PathBuf {
+        let here = self.folder.path().join("volumes").join(name);
+        std::fs::create_dir_all(&here).unwrap();
+        for file in files {
+            std::fs::copy(self.folder.path().join(file), here.join(file)).unwrap();
         }
         here
     }

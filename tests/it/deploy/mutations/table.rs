@@ -74,6 +74,8 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         "spread",
         Set("@pod/topologySpreadConstraints/0/labelSelector/matchLabels/app.kubernetes.io~1component", "wroker"),
     ),
+    worker("upgrades", Set("/spec/strategy/rollingUpdate/maxUnavailable", "25%")),
+    worker("upgrades", Set("/spec/strategy/type", "Recreate")),
     prod("one-dashboard", DASHBOARD, Set("/spec/replicas", "2")),
     prod("one-dashboard", DASHBOARD, Set("/spec/strategy/type", "RollingUpdate")),
     worker("one-owner-of-replicas", Set("/spec/replicas", "3")),

@@ -41,6 +41,11 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule { name: "spread", why: "one node that dies must not take all workers", check: spread },
     Rule {
+        name: "upgrades",
+        why: "an upgrade in the night must not slow the night down: new workers come before old ones go",
+        check: upgrades,
+    },
+    Rule {
         name: "one-dashboard",
         why: "sessions are in its memory: a second one would know nobody who signed in at the first",
         check: one_dashboard,
@@ -200,6 +205,16 @@ fn spread(objects: &Objects) -> Vec<String> {
         }
     }
     problems
+}
+
+fn upgrades(objects: &Objects) -> Vec<String> {
+    let workers = objects.pods().filter(|pod| pod.is_ours() && label(pod.labels(), "component") == "worker");
+    let servers = workers.filter(|pod| pod.is_server());
+    let fewer = servers.filter(|pod| {
+        text(pod.owner, "/spec/strategy/type") != "RollingUpdate"
+            || at(pod.owner, "/spec/strategy/rollingUpdate/maxUnavailable") != 0
+    });
+    fewer.map(|pod| format!("{}: an upgrade leaves fewer of them", pod.name())).collect()
 }
 
 fn one_dashboard(objects: &Objects) -> Vec<String> {
