@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde::Deserialize as _;
-use serde_json::Value;
 
 use super::objects::Objects;
 use super::{NAMESPACE, chart};
@@ -85,9 +84,12 @@ pub(crate) fn installed(tool: &str) -> PathBuf {
 }
 
 /// Reads a stream of YAML documents, and leaves out those that are empty.
-pub(crate) fn documents(yaml: &[u8]) -> Objects {
+fn documents(yaml: &[u8]) -> Objects {
     let yaml = std::str::from_utf8(yaml).unwrap();
-    let documents = yaml_serde::Deserializer::from_str(yaml).map(|one| Value::deserialize(one).unwrap());
+    let documents = yaml_serde::Deserializer::from_str(yaml).map(|document| {
+        // By way of a value of YAML, which refuses a name that is there twice: helm does not.
+        serde_json::to_value(yaml_serde::Value::deserialize(document).unwrap()).unwrap()
+    });
     Objects(documents.filter(|document| !document.is_null()).collect())
 }
 

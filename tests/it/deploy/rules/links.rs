@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Rule;
-use crate::deploy::objects::{Objects, Pod, at, is, is_absent, label, list, matches, members, name, text};
+use crate::deploy::objects::{Objects, Pod, at, is_absent, label, list, matches, members, name, text};
 use crate::deploy::secret_keys;
 
 pub(super) const RULES: &[Rule] = &[
@@ -311,6 +311,5 @@ fn monitors(objects: &Objects) -> Vec<String> {
 
 /// Whether an object tells Prometheus what to ask.
 pub(super) fn is_monitor(object: &Value) -> bool {
-    let name = text(object, "/metadata/name");
-    is(object, "ServiceMonitor", name) || is(object, "PodMonitor", name)
+    ["PodMonitor", "ServiceMonitor"].contains(&text(object, "/kind"))
 }
