@@ -18,7 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::link::ServerInfo;
 use crate::pace::Budget;
-use crate::queue::{Demand, JobId, QueueView, SEAL, Turn};
+use crate::queue::{Demand, JobId, QueueView, SEAL, Turn, WorkerView};
 use crate::scheduler::Tick;
 
 /// Counters of one process.
@@ -31,14 +31,7 @@ pub struct Meters {
     sealed: Family<Sealed, Counter>,
     drift: Family<Drifted, Counter>,
     store_failures: Counter,
-    jobs: Family<State, Gauge>,
-    oldest: Gauge<f64, AtomicU64>,
-    workers: Gauge,
-    places: Gauge,
-    busy: Gauge,
-    held: Gauge,
-    paused: Gauge,
-    events: Family<Event, Gauge>,
+    fleet: Fleet,
     looks: Looks,
     budget: OnceLock<Budget>,
     pace: Family<Pace, Counter>,
@@ -74,6 +67,21 @@ struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pace {
     what: &'static str,
+}
+
+/// What every process of a fleet shows alike, while Redis answers it: of one that does not hear from Redis any more nobody is to
+/// believe what it last heard.
+#[derive(Debug, Default)]
+struct Fleet {
+    redis_up: Family<Plain, Gauge>,
+    jobs: Family<State, Gauge>,
+    oldest: Family<Plain, Gauge<f64, AtomicU64>>,
+    workers: Family<Plain, Gauge>,
+    places: Family<Plain, Gauge>,
+    busy: Family<Plain, Gauge>,
+    held: Family<Plain, Gauge>,
+    paused: Family<Plain, Gauge>,
+    events: Family<Event, Gauge>,
 }
 
 /// What a scheduler's looks came to.
@@ -114,6 +122,7 @@ struct Health {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
+    process: &'static str,
     version: &'static str,
 }
 
@@ -122,8 +131,9 @@ struct Event {
     event: String,
 }
 
-impl Default for Meters {
-    fn default() -> Self {
+impl Meters {
+    /// Of a process that has counted nothing yet: a `worker`, a `scheduler` or a `dashboard`.
+    pub fn new(process: &'static str) -> Self {
         let seconds = || Histogram::new(exponential_buckets(0.01, 4.0, 8));
         let mut meters = Self {
             registry: Registry::with_prefix("fermata"),
@@ -133,21 +143,17 @@ impl Default for Meters {
             sealed: Family::default(),
             drift: Family::default(),
             store_failures: Counter::default(),
-            jobs: Family::default(),
-            oldest: Gauge::default(),
-            workers: Gauge::default(),
-            places: Gauge::default(),
-            busy: Gauge::default(),
-            held: Gauge::default(),
-            paused: Gauge::default(),
-            events: Family::default(),
+            fleet: Fleet::default(),
             looks: Looks::default(),
             budget: OnceLock::new(),
             pace: Family::default(),
             scale: Scale::default(),
             fares: Fares::default(),
         };
-        // At 0 from the start, so that the first drift is an increase.
+        // At 0 from the start, so that the first snapshot, and the first drift, is an increase.
+        for status in [Status::Complete, Status::Partial, Status::Suspect] {
+            meters.sealed.get_or_create(&Sealed::of(status)).inc_by(0);
+        }
         for entity in ENTITIES.iter().filter(|entity| matches!(entity.delta, Some(Delta::Feed(_)))) {
             meters.drift.get_or_create(&Drifted { entity: entity.name.to_owned() }).inc_by(0);
         }
@@ -167,23 +173,7 @@ impl Default for Meters {
             meters.drift.clone(),
         );
         registry.register("store_failures", "Turns that the store cut short", meters.store_failures.clone());
-        registry.register("queue_jobs", "Jobs of the fleet by state", meters.jobs.clone());
-        registry.register_with_unit(
-            "queue_oldest",
-            "How long the first job in line has waited",
-            Unit::Seconds,
-            meters.oldest.clone(),
-        );
-        registry.register("workers", "Workers heard of in the last minute", meters.workers.clone());
-        registry.register("places", "Jobs that they can work on at once", meters.places.clone());
-        registry.register("places_busy", "Places where a job is at work", meters.busy.clone());
-        registry.register("tenants_held", "Tenants that are held back", meters.held.clone());
-        registry.register("queue_paused", "Whether the queue is paused", meters.paused.clone());
-        registry.register(
-            "queue_events",
-            "What happened to jobs since Redis was emptied",
-            meters.events.clone(),
-        );
+        meters.fleet.register(registry);
         meters.looks.register(registry);
         registry.register(
             "pace",
@@ -192,15 +182,80 @@ impl Default for Meters {
         );
         meters.scale.register(registry);
         meters.fares.register(registry);
-        register_release(registry);
+        register_release(process, registry);
         meters
     }
 }
 
-fn register_release(registry: &mut Registry) {
+fn register_release(process: &'static str, registry: &mut Registry) {
     let build: Family<Build, Gauge> = Family::default();
-    build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
-    registry.register("build_info", "The release that runs", build);
+    build.get_or_create(&Build { process, version: env!("CARGO_PKG_VERSION") }).set(1);
+    registry.register("build_info", "What runs, and of which release", build);
+}
+
+impl Sealed {
+    fn of(status: Status) -> Self {
+        let status = match status {
+            Status::Complete => "complete",
+            Status::Partial => "partial",
+            Status::Suspect => "suspect",
+        };
+        Self { status }
+    }
+}
+
+impl Fleet {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("redis_up", "Whether Redis answered this process", self.redis_up.clone());
+        registry.register("queue_jobs", "Jobs of the fleet by state", self.jobs.clone());
+        registry.register_with_unit(
+            "queue_oldest",
+            "How long the first job in line has waited",
+            Unit::Seconds,
+            self.oldest.clone(),
+        );
+        registry.register("workers", "Workers heard of in the last minute", self.workers.clone());
+        registry.register("places", "Jobs that they can work on at once", self.places.clone());
+        registry.register("places_busy", "Places where a job is at work", self.busy.clone());
+        registry.register("tenants_held", "Tenants that are held back", self.held.clone());
+        registry.register("queue_paused", "Whether the queue is paused", self.paused.clone());
+        registry.register(
+            "queue_events",
+            "What happened to jobs since Redis was emptied",
+            self.events.clone(),
+        );
+    }
+
+    fn look(&self, queue: &QueueView, now: jiff::Timestamp) {
+        let Self { redis_up, jobs, oldest, workers, places, busy, held, paused, events } = self;
+        redis_up.get_or_create(&PLAIN).set(1);
+        for (state, count) in &queue.jobs {
+            jobs.get_or_create(&State { state: state.name() }).set(gauge(*count));
+        }
+        let waited = queue.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
+        oldest.get_or_create(&PLAIN).set(waited);
+        workers.get_or_create(&PLAIN).set(gauge(queue.workers.len() as u64));
+        let sum =
+            |count: fn(&WorkerView) -> u32| queue.workers.iter().map(|worker| i64::from(count(worker))).sum();
+        places.get_or_create(&PLAIN).set(sum(|worker| worker.places));
+        busy.get_or_create(&PLAIN).set(sum(|worker| worker.busy));
+        held.get_or_create(&PLAIN).set(gauge(queue.held.len() as u64));
+        paused.get_or_create(&PLAIN).set(i64::from(queue.paused.is_some()));
+        for (event, count) in &queue.counters {
+            events.get_or_create(&Event { event: event.clone() }).set(gauge(*count));
+        }
+    }
+
+    fn forget(&self) {
+        let Self { redis_up, jobs, oldest, workers, places, busy, held, paused, events } = self;
+        redis_up.get_or_create(&PLAIN).set(0);
+        jobs.clear();
+        oldest.clear();
+        events.clear();
+        for counted in [workers, places, busy, held, paused] {
+            counted.clear();
+        }
+    }
 }
 
 impl Looks {
@@ -284,12 +339,7 @@ impl Meters {
 
     /// A snapshot was sealed.
     pub fn sealed(&self, manifest: &Manifest) {
-        let status = match manifest.status {
-            Status::Complete => "complete",
-            Status::Partial => "partial",
-            Status::Suspect => "suspect",
-        };
-        self.sealed.get_or_create(&Sealed { status }).inc();
+        self.sealed.get_or_create(&Sealed::of(manifest.status)).inc();
         for entry in &manifest.entities {
             let Some(drift) = entry.drift else { continue };
             self.drift.get_or_create(&Drifted { entity: entry.entity.clone() }).inc_by(drift);
@@ -301,20 +351,11 @@ impl Meters {
         self.store_failures.inc();
     }
 
-    /// The fleet as the queue shows it, at this moment.
-    pub fn look(&self, queue: &QueueView, now: jiff::Timestamp) {
-        for (state, count) in &queue.jobs {
-            self.jobs.get_or_create(&State { state: state.name() }).set(gauge(*count));
-        }
-        let waited = queue.oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64().max(0.0));
-        self.oldest.set(waited);
-        self.workers.set(gauge(queue.workers.len() as u64));
-        self.places.set(queue.workers.iter().map(|worker| i64::from(worker.places)).sum());
-        self.busy.set(queue.workers.iter().map(|worker| i64::from(worker.busy)).sum());
-        self.held.set(gauge(queue.held.len() as u64));
-        self.paused.set(i64::from(queue.paused.is_some()));
-        for (event, count) in &queue.counters {
-            self.events.get_or_create(&Event { event: event.clone() }).set(gauge(*count));
+    /// The fleet as the queue shows it, at this moment; nothing where it could not be asked.
+    pub fn look(&self, queue: Option<&QueueView>, now: jiff::Timestamp) {
+        match queue {
+            Some(queue) => self.fleet.look(queue, now),
+            None => self.fleet.forget(),
         }
     }
 
@@ -396,11 +437,12 @@ mod tests {
 
     #[test]
     fn a_scrape_has_what_was_counted() {
-        let meters = Meters::default();
+        let meters = Meters::new("worker");
         let id: JobId = "acme/20261124T020000Z-4f9a1c/seal".parse().unwrap();
         meters.turn(&id, &Turn::Done, Duration::from_millis(20));
         meters.page();
         let text = meters.text();
+        assert!(text.contains("fermata_snapshots_sealed_total{status=\"suspect\"} 0"), "{text}");
         assert!(text.contains("fermata_turns_total{outcome=\"done\"} 1"), "{text}");
         assert!(text.contains("fermata_turn_seconds_count{kind=\"seal\"} 1"), "{text}");
         assert!(text.contains("fermata_pages_total 1") && text.ends_with("# EOF\n"), "{text}");

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use fermata_fleet::{Failures, Queue};
+use fermata_fleet::{Failures, Meters, Queue};
 use fermata_vault::{Identity, Vault};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
@@ -104,7 +104,11 @@ pub(crate) async fn run(asked: Dashboard, config: &Config, out: Out) -> anyhow::
     let (app, listener) = open(&asked, config, out, &stop).await?;
     let _end = app.end.clone().drop_guard();
     let health = Arc::new(Health::default());
-    let shown = Probes { role: Role::Dashboard(app.clone()), health: health.clone(), meters: Arc::default() };
+    let shown = Probes {
+        role: Role::Dashboard(app.clone()),
+        health: health.clone(),
+        meters: Arc::new(Meters::new("dashboard")),
+    };
     probes::serve(asked.probes, shown, app.end.clone()).await?;
     health.started();
     tokio::task::spawn_blocking(|| {

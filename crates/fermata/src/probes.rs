@@ -178,9 +178,7 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
     // Without Redis a process still shows what it counted itself.
     match &probes.role {
         Role::Worker(queue) => {
-            if let Some(view) = in_time(queue.view()).await {
-                meters.look(&view, Timestamp::now());
-            }
+            meters.look(in_time(queue.view()).await.as_ref(), Timestamp::now());
         }
         Role::Scheduler { queue, egress_rate } => {
             let looked = in_time(async {
@@ -188,9 +186,7 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
                 Ok((queue.demand(&view).await?, queue.link().greet().await?, view))
             });
             let looked = looked.await;
-            if let Some((_, _, view)) = &looked {
-                meters.look(view, Timestamp::now());
-            }
+            meters.look(looked.as_ref().map(|(_, _, view)| view), Timestamp::now());
             meters.scale(
                 looked.as_ref().map(|(demand, server, _)| (demand.workers(*egress_rate), demand, server)),
             );

@@ -43,7 +43,7 @@ pub(super) async fn run(args: &[String]) -> Result<()> {
         address: None,
         slice: SLICE,
         now: Timestamp::now,
-        meters: Arc::new(Meters::default()),
+        meters: Arc::new(Meters::new("worker")),
         at_hand: AtHand::default(),
     });
     let file = Arc::new(Mutex::new(File::create(file)?));

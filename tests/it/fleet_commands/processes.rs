@@ -16,12 +16,12 @@ use crate::stage::{Server, signal, site};
 /// A worker that is told to stop is gone within this.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The status and the body at a path, if anybody listens.
-fn get(port: u16, path: &str) -> Option<(u16, String)> {
+pub(crate) fn get(port: u16, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
@@ -301,6 +301,7 @@ fn a_scheduler_says_how_many_workers_the_quotas_can_feed() {
     assert_eq!(said, expect);
     assert_eq!(scale(ports[1])["workers"], 1, "one address is asked five times a second");
     assert_eq!(metric(ports[0], "fermata_scale_workers"), Some(2));
+    assert_eq!(metric(ports[0], "fermata_redis_up"), Some(1));
     fleet.fermata("queue pause").run().code(0);
     assert_eq!(scale(ports[0])["workers"], 0, "nothing may begin");
     fleet.fermata("queue resume").run().code(0);
@@ -314,6 +315,8 @@ fn a_scheduler_says_how_many_workers_the_quotas_can_feed() {
     fleet.redis.kill();
     assert_eq!(get(ports[0], "/scale").map(|(status, _)| status), Some(503), "no number is made up");
     assert_eq!(metric(ports[0], "fermata_scale_workers"), None);
+    assert_eq!(metric(ports[0], "fermata_workers"), None, "what was last heard is not shown");
+    assert_eq!(metric(ports[0], "fermata_redis_up"), Some(0));
     assert_eq!(get(ports[0], "/livez").map(|(status, _)| status), Some(200));
 }
 

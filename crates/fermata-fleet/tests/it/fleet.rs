@@ -13,7 +13,9 @@ use fermata_core::settings::Settings;
 use fermata_engine::{Clock, Engine, Teller, view};
 use fermata_fleet::queue::Filter;
 use fermata_fleet::testing::RedisServer;
-use fermata_fleet::{AtHand, Budget, JobState, Link, Producer, Queue, SLICE, ServeOptions, Worker, serve};
+use fermata_fleet::{
+    AtHand, Budget, JobState, Link, Meters, Producer, Queue, SLICE, ServeOptions, Worker, serve,
+};
 use fermata_tempo::Options;
 use fermata_vault::{Environment, Identity, InitOptions, Vault};
 use jiff::Timestamp;
@@ -93,7 +95,7 @@ impl Fleet {
             address: None,
             slice,
             now: Timestamp::now,
-            meters: Arc::default(),
+            meters: Arc::new(Meters::new("worker")),
             at_hand: AtHand::default(),
         });
         let options = ServeOptions {

@@ -19,7 +19,7 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
     let queue = fleet::queue(config, &vault)?;
     let stop = super::stop_signal();
     let (health, meters, end) =
-        (Arc::new(Health::default()), Arc::new(Meters::default()), CancellationToken::new());
+        (Arc::new(Health::default()), Arc::new(Meters::new("worker")), CancellationToken::new());
     let _end = end.clone().drop_guard();
     let role = Role::Worker(queue.clone());
     let shown = Probes { role, health: health.clone(), meters: meters.clone() };
@@ -80,7 +80,7 @@ pub(crate) async fn schedule(scheduler: Scheduler, config: &Config, out: Out) ->
     let queue = fleet::queue(config, &vault)?;
     let stop = super::stop_signal();
     let (health, meters, end) =
-        (Arc::new(Health::default()), Arc::new(Meters::default()), CancellationToken::new());
+        (Arc::new(Health::default()), Arc::new(Meters::new("scheduler")), CancellationToken::new());
     let _end = end.clone().drop_guard();
     let role = Role::Scheduler { queue: queue.clone(), egress_rate: scheduler.egress_rate };
     let shown = Probes { role, health: health.clone(), meters: meters.clone() };
