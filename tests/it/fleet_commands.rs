@@ -5,7 +5,7 @@
 mod acting;
 mod holding;
 mod mistakes;
-mod processes;
+pub(crate) mod processes;
 mod showing;
 
 use std::io::{Read, Write};
@@ -92,7 +92,7 @@ fn job(fleet: &Fleet, id: &JobId) -> JobView {
 }
 
 /// Waits until this holds.
-fn until(fleet: &Fleet, what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(fleet: &Fleet, what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
         assert!(began.elapsed() < PATIENCE, "in vain: {what}");

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod alerts;
 mod broken_stores;
 mod browser;
 mod buckets;
