@@ -24,39 +24,49 @@ fn rules_and_their_scenarios_hold() {
     promtool.test().unwrap();
 }
 
-/// A scenario in which nothing fires proves nothing, nor does one in which something fires whatever happens.
 #[test]
-fn each_alert_has_a_scenario_where_it_fires_and_a_near_miss() {
-    let mut problems = Vec::new();
-    let mut blunt = |what: &str, blunt: &dyn Fn(&mut Value) -> bool| {
-        let mut papers = Papers::read();
-        let mut changed = Vec::new();
-        for rule in papers.rules_mut() {
-            let name = rule["alert"].as_str().unwrap().to_owned();
-            if blunt(rule) {
-                changed.push(name);
-            }
-        }
-        assert!(!changed.is_empty(), "{what}");
-        let said = Promtool::with(&papers).test().expect_err("every scenario was passed");
-        let unseen = changed.iter().filter(|name| !said.contains(&format!("{name}\"")));
-        problems.extend(unseen.map(|name| format!("no scenario sees that {name} {what}")));
-    };
-    blunt("always fires", &|rule| {
+fn each_alert_has_a_near_miss() {
+    is_seen("always fires", |rule| {
         rule["expr"] = json!("vector(1)");
         rule.as_object_mut().unwrap().remove("for");
         true
     });
-    blunt("never fires", &|rule| {
+}
+
+#[test]
+fn each_alert_fires_in_a_scenario() {
+    is_seen("never fires", |rule| {
         rule["expr"] = json!("vector(0) > 1");
         true
     });
-    blunt("does not wait", &|rule| rule.as_object_mut().unwrap().remove("for").is_some());
-    // Of an expression with conditions each is needed.
+}
+
+#[test]
+fn each_alert_that_waits_does_not_fire_before() {
+    is_seen("does not wait", |rule| rule.as_object_mut().unwrap().remove("for").is_some());
+}
+
+#[test]
+fn each_condition_is_needed() {
     for place in 1..=2 {
-        blunt(&format!("lacks condition {place}"), &|rule| without_condition(rule, place));
+        is_seen(&format!("lacks condition {place}"), |rule| without_condition(rule, place));
     }
-    crate::assert_none(&problems);
+}
+
+/// Spoils rules, those of which it says so, and has promtool name each of them.
+fn is_seen(what: &str, spoil: impl Fn(&mut Value) -> bool) {
+    let mut papers = Papers::read();
+    let spoilt = papers.rules_mut().filter_map(|rule| {
+        let name = rule["alert"].as_str().unwrap().to_owned();
+        spoil(rule).then_some(name)
+    });
+    let spoilt: Vec<_> = spoilt.collect();
+    assert!(!spoilt.is_empty(), "{what}");
+    let said = Promtool::with(&papers).test().expect_err("every scenario was passed");
+    let unseen = spoilt.iter().filter(|name| !said.contains(&format!("{name}\"")));
+    crate::assert_none(
+        &unseen.map(|name| format!("no scenario sees that {name} {what}")).collect::<Vec<_>>(),
+    );
 }
 
 /// Takes a line that begins with `and` or `unless` out of an expression, if it has so many.
