@@ -13,7 +13,7 @@ use fermata_core::catalogue;
 use fermata_core::checkpoint::Outcome;
 use fermata_core::manifest::{EntryStatus, Manifest};
 use fermata_core::names::{RunId, Tenant};
-use fermata_core::plan::{Plan, Wish};
+use fermata_core::plan::{Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
 use fermata_engine::job::{Job, JobError};
 use fermata_engine::{Attempts, BackupError, Clock, Engine, SealRun, Site};
@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PARENTS: Duration = Duration::from_secs(2);
 /// The longest pause after a fault.
 const RETRY_MAX: Duration = Duration::from_mins(10);
+/// How long what a worker of another release is needed for is left alone.
+const RELEASE: Duration = Duration::from_secs(20);
 /// How long what only a person can mend at the store is left alone.
 const OPERATOR: Duration = Duration::from_mins(1);
 /// How long settings and plan are taken as they were read: a tenant has some fifty jobs, most of them a page.
@@ -129,7 +131,7 @@ impl Worker {
             self.read(&engine, settings, plan).await?
         };
         let Some(entity) = catalogue::entity(entity) else {
-            return Ok(Turn::Dead(format!("this release knows no entity {entity}")));
+            return Ok(of_another_release(entity));
         };
         let given = site.given(entity).await?;
         self.check_parents(site.plan(), entity, &given).await?;
@@ -272,6 +274,7 @@ impl Worker {
             }
             // Between two looks for its plan: nothing is left to be done for it.
             BackupError::Dropped { .. } => return Turn::Done,
+            BackupError::Plan(PlanError::UnknownEntity(entity)) => return of_another_release(entity),
             BackupError::Client(_) => return self.retry(Attempts::default().spend(0), error.to_string()),
             _ => return Turn::Dead(error.to_string()),
         };
@@ -377,6 +380,12 @@ fn with_orphans(entity: &str, manifest: &Manifest) -> BTreeSet<String> {
         let Some(orphan) = orphan else { return again };
         again.insert(orphan.name.to_owned());
     }
+}
+
+/// While a fleet is changed over there are workers of two releases: what one does not know is left to the other.
+fn of_another_release(entity: &str) -> Turn {
+    let why = format!("this worker's release knows no entity {entity}; it waits for a worker of another");
+    Turn::Waiting { pause: RELEASE, why }
 }
 
 /// How a turn ends that was stopped.

@@ -11,10 +11,10 @@ use fermata_core::names::Tenant;
 use fermata_core::plan::Wish;
 use fermata_core::settings::Settings;
 use fermata_engine::{Clock, Engine, Teller, view};
-use fermata_fleet::queue::Filter;
+use fermata_fleet::queue::{Filter, RunJobs};
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{
-    AtHand, Budget, JobState, Link, Meters, Producer, Queue, SLICE, ServeOptions, Worker, serve,
+    AtHand, Budget, JobId, JobState, Link, Meters, Producer, Queue, SLICE, ServeOptions, Worker, serve,
 };
 use fermata_tempo::Options;
 use fermata_vault::{Environment, Identity, InitOptions, Vault};
@@ -387,4 +387,29 @@ async fn a_paused_tenant_is_parked_and_goes_on() {
     assert!(producer.look_again(tenant).await.unwrap());
     fleet.settled(&[]).await;
     fleet.assert_whole(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_another_release_knows_is_left_to_it() {
+    let fleet = Fleet::start(Sim::builder().seed(11).worklogs(100), 1).await;
+    let tenant = &fleet.tenants[0];
+    let run = fleet.producer().enqueue(tenant, Wish::default()).await.unwrap().run;
+    let newer = RunJobs {
+        tenant: tenant.clone(),
+        run: run.clone(),
+        cap: 6,
+        weight: 1,
+        rate: 0.0,
+        jobs: vec![("comets".to_owned(), Vec::new())],
+    };
+    fleet.queue.push(&newer).await.unwrap();
+    let _worker = fleet.worker("older", SLICE);
+    let counts = fleet.settled(&[JobState::Waiting]).await;
+    assert_eq!((counts[&JobState::Waiting], counts[&JobState::Dead]), (1, 0), "{counts:?}");
+    let id: JobId = format!("{tenant}/{run}/comets").parse().unwrap();
+    let job = fleet.queue.job(&id).await.unwrap().unwrap();
+    let why = job.why.unwrap();
+    assert!(why.contains("knows no entity comets"), "{why}");
+    assert_eq!(job.attempt, 1, "it costs no attempt");
+    assert!(fleet.vault.snapshots(tenant).await.unwrap().is_empty(), "nothing is sealed without it");
 }
