@@ -258,9 +258,11 @@ fn a_worker_that_falls_quiet_ends_its_slices_and_takes_no_more() {
     }
     fleet.fermata("enqueue --all").run().code(0);
     fleet.stage.wait_for_requests(20);
-    let said = probe("quiet --wait 20").run().code(0).stderr;
-    assert!(said.contains("no job is at work"), "{said}");
+    assert_eq!(probe("ready --json").run().code(0).json()["ok"], true);
+    let said = probe("quiet --wait 20").run().code(0).stdout;
+    assert_eq!(said, "quiet: no job is at work\n");
     assert_eq!(get(port, "/quiet").unwrap().1, r#"{"schema":1,"quiet":true,"busy":0}"#);
+    assert_eq!(probe("quiet --json").run().code(0).json()["busy"], 0);
     probe("ready").run().error(1, &["/readyz says 503"]);
     probe("live").run().code(0);
     let asked = fleet.stage.sim.ledger().total.requests;

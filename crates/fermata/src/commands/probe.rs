@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::cli::{Port, Probe};
 use crate::exit;
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::probes::Hush;
 
 /// How long an answer may take.
@@ -15,21 +16,30 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a worker that fell quiet is asked what it is still at.
 const LOOK: Duration = Duration::from_millis(200);
 
+#[derive(Serialize)]
+struct Document {
+    schema: u32,
+    ok: bool,
+}
+
 pub(crate) async fn run(probe: Probe, out: Out) -> anyhow::Result<u8> {
     match probe {
         Probe::Live(port) => ask(port, "livez").await?,
         Probe::Started(port) => ask(port, "startedz").await?,
         Probe::Ready(port) => ask(port, "readyz").await?,
         Probe::Quiet { port, wait } => {
-            let left = quiet(port, Duration::from_secs(wait)).await?;
-            out.say(&match left {
+            let busy = quiet(port, Duration::from_secs(wait)).await?;
+            out.result(&Hush { schema: 1, quiet: true, busy }, || match busy {
                 0 => "quiet: no job is at work".to_owned(),
-                left => format!("quiet: {left} jobs are still at work, and go back when the worker stops"),
-            });
+                busy => format!(
+                    "quiet: {} at work still, to be given back when the worker stops",
+                    out::several(busy.into(), "job", "jobs")
+                ),
+            })?;
             return Ok(exit::DONE);
         }
     }
-    out.say("ok");
+    out.result(&Document { schema: 1, ok: true }, || "ok".to_owned())?;
     Ok(exit::DONE)
 }
 
