@@ -51,6 +51,14 @@ image-root:
 image:
     docker build --tag fermata --file deploy/Dockerfile .
 
+# an upgrade under load, with real processes on this machine
+rollout:
+    cargo nextest run -p fermata-tests rollout --no-capture
+
+# the same and more in a cluster that it makes (needs docker, kind, kubectl)
+try-kind:
+    deploy/try-kind.sh
+
 # licences, sources, advisories (needs cargo-deny)
 deny:
     cargo deny check

@@ -25,6 +25,7 @@ mod pruning;
 mod readme;
 mod recorded;
 mod recovery;
+mod rollout;
 mod rotation;
 mod scopes;
 mod secrets;
