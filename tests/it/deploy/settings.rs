@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are helpers of tests, where a panic is the message")]
 
+mod compose;
 mod served;
 
 use std::collections::{BTreeMap, BTreeSet};
