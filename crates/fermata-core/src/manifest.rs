@@ -183,6 +183,17 @@ pub struct Chunk {
     pub stored: u64,
 }
 
+impl Status {
+    /// Its name in manifests and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Suspect => "suspect",
+        }
+    }
+}
+
 impl Manifest {
     /// Records in the snapshot.
     pub fn records(&self) -> u64 {

@@ -20,6 +20,8 @@ use fermata_vault::{Vault, VaultError};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 use crate::progress::{Progress, Teller};
@@ -147,11 +149,33 @@ impl Engine {
         wish: Wish,
         stop: &CancellationToken,
     ) -> Result<Report, BackupError> {
+        let span = tracing::info_span!(
+            "backup",
+            otel.status_code = Empty,
+            fermata.tenant = tenant.as_str(),
+            fermata.run = Empty,
+            fermata.resumed = Empty,
+        );
+        let result = self.backup_in(&span, tenant, wish, stop).instrument(span.clone()).await;
+        if result.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        result
+    }
+
+    async fn backup_in(
+        &self,
+        span: &Span,
+        tenant: &Tenant,
+        wish: Wish,
+        stop: &CancellationToken,
+    ) -> Result<Report, BackupError> {
         let began = Instant::now();
         let settings = self.settings(tenant).await?;
         // With a token that does not open nothing is planned.
         let client = self.client(&settings, Pace::new(settings.rate))?;
         let Begun { settings, plan, resumed, last } = self.begin_with(settings, wish).await?;
+        span.record("fermata.run", plan.run.as_str()).record("fermata.resumed", resumed);
         self.teller.tell(Progress::Begun {
             tenant: tenant.clone(),
             run: plan.run.clone(),
@@ -217,6 +241,7 @@ impl Engine {
         }
     }
 
+    #[tracing::instrument(name = "plan", skip_all)]
     async fn begin_with(&self, settings: Settings, wish: Wish) -> Result<Begun, BackupError> {
         let recent = self.recent(&settings, &wish).await?;
         self.sweep_leftovers(&settings.tenant).await?;
@@ -229,6 +254,7 @@ impl Engine {
         Ok(Client::new(&settings.base_url, &token, pace, &self.client)?)
     }
 
+    #[tracing::instrument(name = "site", skip_all)]
     async fn site_with(&self, client: Client, plan: Arc<Plan>) -> Result<Site, BackupError> {
         // After the plan was stored: what a prune deletes before that is not known, and after it a prune waits.
         let known = Arc::new(self.vault.known(&plan.tenant).await?);

@@ -17,6 +17,7 @@ pub mod report;
 mod run;
 pub mod seal;
 pub mod site;
+pub mod trace;
 pub mod view;
 
 pub use attempts::{ATTEMPTS_MAX, Attempts};

@@ -15,12 +15,14 @@ use fermata_tempo::{Disposition, TempoError};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::attempts::Attempts;
 use crate::backup::{BackupError, Engine};
 use crate::job::{Job, JobError};
 use crate::progress::Progress;
 use crate::site::{Gave, Given, Site};
+use crate::trace;
 
 /// Jobs of one tenant that work at a time. At 5 requests/s a page that takes a second to come
 /// needs as many in flight to use the whole quota.
@@ -122,9 +124,11 @@ impl<'a> Run<'a> {
 
     async fn start(&mut self, waiting: Waiting) -> Result<(), BackupError> {
         let Waiting { entity, job, tried, .. } = waiting;
+        let plan = &self.site.plan;
+        let turn = trace::turn(&plan.tenant, &plan.run, entity.name, tried.attempts.count);
         let mut job = match job {
             Some(job) => job,
-            None => Box::new(self.site.open(entity, &self.given).await?),
+            None => Box::new(self.site.open(entity, &self.given).instrument(turn.clone()).await?),
         };
         let (stop, teller, tenant) =
             (self.stop.clone(), self.engine.teller.clone(), self.site.plan.tenant.clone());
@@ -136,7 +140,8 @@ impl<'a> Run<'a> {
                 teller.tell(Progress::Page { tenant, entity: job.entity.name, tally });
                 ControlFlow::Continue(())
             };
-            let result = job.run(&stop, told).await;
+            let result = job.run(&stop, told).instrument(turn.clone()).await;
+            trace::ended(&turn, outcome(&result));
             (job, tried, result)
         });
         Ok(())
@@ -217,5 +222,19 @@ impl<'a> Run<'a> {
         });
         self.given.insert(job.entity.name, Gave::of_log(job.entity, &job.log));
         self.states.insert(job.entity.name, state);
+    }
+}
+
+/// How a turn ended. A run that ends with one goes on from its checkpoint some other time, so that turn gave its job back.
+fn outcome(result: &Result<Outcome, JobError>) -> &'static str {
+    match result {
+        Ok(Outcome::Complete | Outcome::Skipped(_)) => "done",
+        Ok(Outcome::Failed(_)) => "dead",
+        Err(JobError::Stopped | JobError::Vault(_)) => "back",
+        Err(JobError::Tempo(error)) => match error.disposition() {
+            Disposition::Token => "back",
+            Disposition::Wait(_) => "waiting",
+            _ => "retry",
+        },
     }
 }

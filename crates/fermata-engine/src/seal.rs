@@ -12,6 +12,7 @@ use fermata_core::manifest::{Entry, EntryStatus, Layer, LayerKind, Manifest, Sta
 use fermata_core::plan::{Mode, Plan};
 use fermata_vault::{Log, Step, VaultError};
 use jiff::Timestamp;
+use tracing::field::Empty;
 
 use crate::backup::{BackupError, Engine};
 use crate::digest::widen;
@@ -115,6 +116,7 @@ impl Engine {
     }
 
     /// Seals a run whose jobs ended in these states, unless somebody else did meanwhile.
+    #[tracing::instrument(name = "seal", skip_all, fields(fermata.status = Empty))]
     pub(crate) async fn seal(
         &self,
         plan: &Plan,
@@ -160,6 +162,7 @@ impl Engine {
             fermata_vault::Sealed::Theirs(theirs) => Sealed::Theirs(theirs),
         };
         let (Sealed::Mine(manifest) | Sealed::Theirs(manifest)) = &sealed;
+        tracing::Span::current().record("fermata.status", manifest.status.name());
         self.sweep(manifest).await;
         Ok(sealed)
     }

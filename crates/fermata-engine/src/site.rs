@@ -91,6 +91,7 @@ impl Site {
     }
 
     /// What the planned parents of an entity gave, as far as they have ended: an object for each.
+    #[tracing::instrument(name = "given", skip_all)]
     pub async fn given(&self, entity: &'static Entity) -> Result<Given, VaultError> {
         let mut given = Given::new();
         for parent in self.plan.parents(entity) {
@@ -105,6 +106,7 @@ impl Site {
     ///
     /// To be called when each planned parent has ended or was given up on: one that is not in `given` gave
     /// nothing, and what is read by its keys is not whole.
+    #[tracing::instrument(name = "open", skip_all)]
     pub async fn open(&self, entity: &'static Entity, given: &Given) -> Result<Job, VaultError> {
         let log = Log::open(&self.vault, &self.plan.tenant, &self.plan.run, entity.name).await?;
         for left_out in log.left_out() {

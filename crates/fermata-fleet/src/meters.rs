@@ -195,12 +195,7 @@ fn register_release(process: &'static str, registry: &mut Registry) {
 
 impl Sealed {
     fn of(status: Status) -> Self {
-        let status = match status {
-            Status::Complete => "complete",
-            Status::Partial => "partial",
-            Status::Suspect => "suspect",
-        };
-        Self { status }
+        Self { status: status.name() }
     }
 }
 

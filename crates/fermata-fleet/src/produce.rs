@@ -13,6 +13,8 @@ use fermata_engine::{BackupError, Begun, Clock, Engine};
 use fermata_vault::VaultError;
 use jiff::Timestamp;
 use serde::Serialize;
+use tracing::Span;
+use tracing::field::Empty;
 
 use crate::link::LinkError;
 use crate::queue::{HeldFor, Queue, RunJobs};
@@ -104,6 +106,11 @@ impl Producer {
         enqueued
     }
 
+    #[tracing::instrument(
+        name = "enqueue",
+        skip_all,
+        fields(fermata.tenant = tenant.as_str(), fermata.run = Empty, fermata.jobs = Empty)
+    )]
     async fn enqueue_alone(&self, tenant: &Tenant, wish: Wish) -> Result<Enqueued, ProduceError> {
         let engine = Engine { clock: Clock::new((self.now)()), ..self.engine.clone() };
         let begun = engine.begin(tenant, wish).await;
@@ -113,6 +120,8 @@ impl Producer {
         let Begun { settings, plan, resumed, .. } = begun?;
         self.heed(&settings).await?;
         let pushed = self.queue.push(&jobs(&settings, &plan)?).await?;
+        let jobs = i64::try_from(pushed.added).unwrap_or(i64::MAX);
+        Span::current().record("fermata.run", plan.run.as_str()).record("fermata.jobs", jobs);
         Ok(Enqueued {
             tenant: tenant.clone(),
             run: plan.run,

@@ -121,6 +121,7 @@ impl Scheduler {
         Ok(tick)
     }
 
+    #[tracing::instrument(name = "sweep", skip_all)]
     async fn sweep(&mut self, tick: &mut Tick) -> Result<(), ProduceError> {
         let vault = &self.producer.engine.vault;
         let mut tenants = Vec::new();

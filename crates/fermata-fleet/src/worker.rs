@@ -16,12 +16,13 @@ use fermata_core::names::{RunId, Tenant};
 use fermata_core::plan::{Plan, PlanError, Wish};
 use fermata_core::settings::Settings;
 use fermata_engine::job::{Job, JobError};
-use fermata_engine::{Attempts, BackupError, Clock, Engine, SealRun, Site};
+use fermata_engine::{Attempts, BackupError, Clock, Engine, SealRun, Site, trace};
 use fermata_tempo::{Disposition, TempoError};
 use fermata_vault::VaultError;
 use jiff::Timestamp;
 use rand::RngExt;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::backend::Held;
 use crate::link::LinkError;
@@ -98,19 +99,26 @@ impl Worker {
     /// Works a slice of a job.
     pub async fn turn(&self, held: Held) -> Turn {
         let began = Instant::now();
-        let turn = match self.work(&held).await {
-            Ok(turn) | Err(Halt::Turn(turn)) => turn,
-            Err(Halt::Token) => {
-                self.after(&held, BackupError::TokenRefused(held.claimed.id.tenant.clone())).await
-            }
-            Err(Halt::Backup(error)) => self.after(&held, error).await,
-            Err(Halt::Link(error)) => {
-                Turn::Waiting { pause: LOOK, why: format!("the worker could not ask the queue: {error}") }
-            }
-        };
+        let id = &held.claimed.id;
+        let span = trace::turn(&id.tenant, &id.run, &id.entity, held.claimed.attempts);
+        let turn = self.work_to_the_end(&held).instrument(span.clone()).await;
+        trace::ended(&span, turn.name());
         self.meters.turn(&held.claimed.id, &turn, began.elapsed());
         tracing::info!(job = %held.claimed.id, ?turn, "turn over");
         turn
+    }
+
+    async fn work_to_the_end(&self, held: &Held) -> Turn {
+        match self.work(held).await {
+            Ok(turn) | Err(Halt::Turn(turn)) => turn,
+            Err(Halt::Token) => {
+                self.after(held, BackupError::TokenRefused(held.claimed.id.tenant.clone())).await
+            }
+            Err(Halt::Backup(error)) => self.after(held, error).await,
+            Err(Halt::Link(error)) => {
+                Turn::Waiting { pause: LOOK, why: format!("the worker could not ask the queue: {error}") }
+            }
+        }
     }
 
     async fn work(&self, held: &Held) -> Result<Turn, Halt> {

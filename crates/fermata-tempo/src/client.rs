@@ -3,6 +3,7 @@
 //! A client belongs to one tenant: its base address, its token, its pace. It follows no redirect
 //! and takes no address from an answer, so the token cannot leave for another host.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,9 @@ use rand::RngExt;
 use reqwest::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 use url::Url;
 
 use crate::error::{TempoError, message};
@@ -150,11 +154,17 @@ impl Client {
         let mut pauses = self.retry_pauses.iter();
         let mut refusals = 0;
         loop {
+            let asked = Instant::now();
             if let Err(NotNow { pause }) = self.pace.turn().await {
                 return Err(TempoError::Cooling { request: name(request), pause });
             }
+            let span = self.span(request, asked.elapsed(), cost.requests);
             cost.requests += 1;
-            match self.once(request, records).await {
+            let answer = self.once(request, records, &span).instrument(span.clone()).await;
+            if let Err(fault) = &answer {
+                span.record("otel.status_code", "ERROR").record("error.type", &*failure(fault));
+            }
+            match answer {
                 Ok(answer) => {
                     self.pace.accepted();
                     return Ok(answer);
@@ -163,6 +173,7 @@ impl Client {
                     cost.throttled += 1;
                     refusals += 1;
                     let pause = self.pace.refused(retry_after).await;
+                    span.record("fermata.pause_seconds", pause.as_secs_f64());
                     tracing::debug!(request = request.label, ?pause, "throttled");
                     if refusals == REFUSALS_MAX {
                         return Err(TempoError::Throttled { request: name(request), pause });
@@ -174,6 +185,8 @@ impl Client {
                     tracing::debug!(%error, "asking again");
                     // Spread over half the pause, so that many workers do not come back at once.
                     let pause = pause.mul_f64(rand::rng().random_range(0.75..1.25));
+                    span.record("fermata.pause_seconds", pause.as_secs_f64());
+                    drop(span);
                     tokio::time::sleep(pause).await;
                 }
                 Err(Fault::Final(error)) => return Err(error),
@@ -181,9 +194,34 @@ impl Client {
         }
     }
 
-    async fn once(&self, request: &Request, records: Records) -> Result<(Page, Option<Timestamp>), Fault> {
+    /// A request in a trace: the catalogue's words for it, and nothing that was filled into them.
+    fn span(&self, request: &Request, waited: Duration, before: u64) -> Span {
+        tracing::info_span!(
+            "request",
+            otel.name = name(request),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            error.type = Empty,
+            http.request.method = %request.method,
+            http.request.resend_count = (before > 0).then(|| whole(before)),
+            http.response.status_code = Empty,
+            http.response.body.size = Empty,
+            server.address = self.base.host_str(),
+            url.template = request.label,
+            fermata.pace.waited_seconds = waited.as_secs_f64(),
+            fermata.pause_seconds = Empty,
+        )
+    }
+
+    async fn once(
+        &self,
+        request: &Request,
+        records: Records,
+        span: &Span,
+    ) -> Result<(Page, Option<Timestamp>), Fault> {
         let response = self.send(request).await.map_err(|source| network(request, source))?;
         let status = response.status();
+        span.record("http.response.status_code", i64::from(status.as_u16()));
         let date = response.headers().get(DATE).and_then(|date| timestamp(date.to_str().ok()?));
         if let Some(date) = date {
             self.told.store(date.as_second(), Ordering::Relaxed);
@@ -194,6 +232,7 @@ impl Client {
             return Err(Fault::TooFast(retry_after));
         }
         let body = body(request, response).await?;
+        span.record("http.response.body.size", whole(body.len() as u64));
         match status {
             StatusCode::OK => Page::new(body, records)
                 .map(|page| (page, date))
@@ -238,6 +277,25 @@ enum Fault {
 
 fn name(request: &Request) -> String {
     format!("{} {}", request.method, request.label)
+}
+
+/// What went wrong, in words that are the same for all requests that it went wrong with.
+fn failure(fault: &Fault) -> Cow<'static, str> {
+    let (Fault::MayPass(error) | Fault::Final(error)) = fault else { return "429".into() };
+    match error {
+        TempoError::TokenRefused { .. } => "401".into(),
+        TempoError::Forbidden { status, .. }
+        | TempoError::Server { status, .. }
+        | TempoError::Refused { status, .. } => status.to_string().into(),
+        TempoError::Network { what, .. } => (*what).into(),
+        TempoError::TooLarge { .. } => "too large".into(),
+        _ => "malformed".into(),
+    }
+}
+
+/// As traces take numbers.
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn network(request: &Request, source: reqwest::Error) -> Fault {

@@ -76,3 +76,43 @@ pub(crate) fn snapshot(tenant: &Tenant, run: &RunId) -> Path {
 pub(crate) fn snapshot_run(key: &Path) -> Option<RunId> {
     key.filename()?.strip_suffix(".json")?.parse().ok()
 }
+
+/// What an object is, in a word that says nothing of whose it is.
+pub(crate) fn kind(key: &Path) -> &'static str {
+    let parts: Vec<_> = key.parts().collect();
+    let parts: Vec<_> = parts.iter().map(AsRef::as_ref).collect();
+    match parts[..] {
+        ["tenants", _, "settings", ..] => "settings",
+        ["tenants", _, "runs", _, "plan.json"] => "plan",
+        ["tenants", _, "runs", ..] => "event",
+        ["tenants", _, "chunks", ..] => "chunk",
+        ["tenants", _, "snapshots", ..] => "manifest",
+        ["keys", ..] => "keys",
+        ["fermata.json"] => "card",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_has_a_kind() {
+        let tenant: Tenant = "acme".parse().unwrap();
+        let run: RunId = "20261124T020000Z-4f9a1c".parse().unwrap();
+        let objects = [
+            (card(), "card"),
+            (keys(1), "keys"),
+            (settings(&tenant, 1), "settings"),
+            (plan(&tenant, &run), "plan"),
+            (job(&tenant, &run, "teams").join("00000000-0-1"), "event"),
+            (chunk(&tenant, "1-2"), "chunk"),
+            (snapshot(&tenant, &run), "manifest"),
+            (Path::from("probe/1"), "other"),
+        ];
+        for (key, expect) in objects {
+            assert_eq!(kind(&key), expect, "{key}");
+        }
+    }
+}

@@ -9,8 +9,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::error::{self, Disposition, VaultError};
+use crate::layout;
 use crate::seal;
 
 /// Attempts of a conditional put. The store's client has retried each already, so this is for the
@@ -73,6 +76,10 @@ impl Door {
 
     /// Puts an object whose name carries its content's hash: a repeat is the same object.
     pub(crate) async fn put(&self, key: &Path, bytes: Bytes) -> Result<(), VaultError> {
+        traced(key, bytes.len(), self.put_plainly(key, bytes)).await
+    }
+
+    async fn put_plainly(&self, key: &Path, bytes: Bytes) -> Result<(), VaultError> {
         match self.store.put(key, bytes.into()).await {
             Ok(_) => Ok(()),
             // S3 answers so when two writers put the same object at the same time: worth another try, no conflict.
@@ -86,9 +93,15 @@ impl Door {
     /// Puts a document that must not replace another. `bytes` hold a nonce, so that after a doubtful
     /// answer the one that stands can be told from somebody else's.
     pub(crate) async fn put_once(&self, key: &Path, bytes: Bytes) -> Result<Once, VaultError> {
+        let size = bytes.len();
         if self.single_writer {
-            return self.put_alone(key, bytes).await;
+            traced(key, size, self.put_alone(key, bytes)).await
+        } else {
+            traced(key, size, self.put_if_absent(key, bytes)).await
         }
+    }
+
+    async fn put_if_absent(&self, key: &Path, bytes: Bytes) -> Result<Once, VaultError> {
         let mut attempt = 0;
         loop {
             let options = PutOptions::from(PutMode::Create);
@@ -110,14 +123,14 @@ impl Door {
         }
     }
 
-    /// As [`put_once`](Self::put_once) where nobody else ever writes, so that conditions are not needed.
+    /// As [`put_if_absent`](Self::put_if_absent) where nobody else ever writes, so that conditions are not needed.
     async fn put_alone(&self, key: &Path, bytes: Bytes) -> Result<Once, VaultError> {
         match self.find(key).await? {
             Some(found) if found == bytes => return Ok(Once::Mine),
             Some(found) => return Ok(Once::Theirs(found)),
             None => {}
         }
-        let Err(error) = self.put(key, bytes.clone()).await else { return Ok(Once::Mine) };
+        let Err(error) = self.put_plainly(key, bytes.clone()).await else { return Ok(Once::Mine) };
         match self.find(key).await {
             Ok(Some(found)) if found == bytes => Ok(Once::Mine),
             _ => Err(error),
@@ -173,6 +186,31 @@ impl Door {
     pub(crate) async fn delete_under(&self, prefix: &Path) -> Result<(), VaultError> {
         let keys = self.list(prefix).await?.into_iter().map(|found| found.location).collect();
         self.delete(keys).await
+    }
+}
+
+/// A put in a trace: what kind of object it is, how large, and whether it was stored. Its name no
+/// other has, so it would group nothing.
+fn traced<T>(
+    key: &Path,
+    bytes: usize,
+    put: impl Future<Output = Result<T, VaultError>>,
+) -> impl Future<Output = Result<T, VaultError>> {
+    let span = tracing::info_span!(
+        "put",
+        otel.name = format!("put {}", layout::kind(key)),
+        otel.status_code = Empty,
+        fermata.object.kind = layout::kind(key),
+        fermata.object.bytes = i64::try_from(bytes).unwrap_or(i64::MAX),
+    );
+    // On the heap, or every future that stores something would be larger by it.
+    let put = Box::pin(put.instrument(span.clone()));
+    async move {
+        let answer = put.await;
+        if answer.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        answer
     }
 }
 
