@@ -33,6 +33,7 @@ mod stage;
 mod tables;
 mod tidy;
 mod tls;
+mod traces;
 mod truth;
 mod users;
 

@@ -15,7 +15,7 @@ const WORD_CHARS_MIN: usize = 8;
 const PRIVATE: [&str; 5] = ["description", "accountId", "email", "emailAddress", "sharedSecret"];
 
 /// A token that no other text holds.
-const TOKEN: &str = "s3cr3t-AbCdEfGhIjKlMnOpQrStUvWxYz-0123456789";
+pub(crate) const TOKEN: &str = "s3cr3t-AbCdEfGhIjKlMnOpQrStUvWxYz-0123456789";
 
 fn stage() -> Stage {
     let mut spec = TokenSpec::full(1);
@@ -112,7 +112,7 @@ fn a_token_given_as_an_argument_is_not_taken() {
 }
 
 /// The texts of private members of every record, and the secret halves of keys.
-fn needles(stage: &Stage) -> BTreeSet<String> {
+pub(crate) fn needles(stage: &Stage) -> BTreeSet<String> {
     let mut needles = BTreeSet::new();
     for entity in tempo_sim::ENTITIES {
         for record in stage.sim.truth(1, entity) {

@@ -32,8 +32,8 @@ const FILE_LINES_MAX: usize = 800;
 const README_LINES_MAX: usize = 100;
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 6] = ["common", "utils", "util", "types", "helpers", "misc"];
-/// What every variable that the binary reads begins with.
-const VARIABLE: &str = "FERMATA_";
+/// What the variables begin with that the binary reads, but for those of clouds.
+const VARIABLES: [&str; 2] = ["FERMATA_", "OTEL_"];
 
 #[test]
 fn arrows_go_inward() {
@@ -268,6 +268,6 @@ fn text(value: &Value) -> &str {
 /// Every word in a text that begins like a variable.
 fn variables(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
-        .filter(|word| word.len() > VARIABLE.len() && word.starts_with(VARIABLE))
+        .filter(|word| VARIABLES.iter().any(|begins| word.len() > begins.len() && word.starts_with(begins)))
         .map(str::to_owned)
 }

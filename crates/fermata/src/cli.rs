@@ -139,6 +139,17 @@ impl Command {
             _ => LevelFilter::ERROR,
         }
     }
+
+    /// Its name in traces, where its work is worth some: what others do is over before anybody asks where the time went.
+    pub(crate) fn traced(&self) -> Option<&'static str> {
+        match self {
+            Self::Backup(_) => Some("backup"),
+            Self::Worker(_) => Some("worker"),
+            Self::Scheduler(_) => Some("scheduler"),
+            Self::Dashboard(_) => Some("dashboard"),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,10 @@
 //! | `FERMATA_OIDC_NAME` | `oidc_name` | what people are known by: `email` (the default), `preferred_username` or `sub` |
 //! | `FERMATA_LOG` | `log_level` | `error`, `warn`, `info`, `debug` or `trace` |
 //!
-//! Besides these it picks out what each cloud's own tools read, and hands it to the vault: credentials, regions, endpoints.
+//! Besides these it picks out what each cloud's own tools read, and hands it to the vault: credentials, regions, endpoints;
+//! and where traces go, which is `OTEL_EXPORTER_OTLP_ENDPOINT` and what belongs to it.
 
+mod collector;
 mod web;
 
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::Global;
 use crate::exit::Usage;
+pub(crate) use collector::Collector;
 pub(crate) use web::{NameClaim, Provider, Web};
 
 /// The store when none is named.
@@ -69,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) who: String,
     /// Who may sign in on the page, and how.
     pub(crate) web: Web,
+    /// Where traces go, if anywhere.
+    pub(crate) collector: Option<Collector>,
     /// The flags that name these, for a process that works in the same place.
     arguments: Vec<String>,
     /// How the log is written.
@@ -142,6 +147,8 @@ impl Config {
         let log_level = named(None, "FERMATA_LOG");
         let (web, web_wrong) = Web::from(|variable| named(None, variable));
         wrong.extend(web_wrong);
+        let (collector, collector_wrong) = Collector::from(&environment);
+        wrong.extend(collector_wrong);
         let recipients: Vec<_> = recipients
             .split([',', ' ', '\n'])
             .filter(|text| !text.is_empty())
@@ -179,6 +186,7 @@ impl Config {
             redis,
             who,
             web,
+            collector,
             arguments: arguments(global),
             log_format: global.log,
             log_level,

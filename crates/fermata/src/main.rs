@@ -11,10 +11,13 @@ mod logging;
 mod out;
 mod probes;
 mod progress;
+mod traces;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use traces::Traces;
 
 /// One keeps up with seven tenants at their full quotas (`just bench`), and memory is kept for each thread:
 /// one for each core of a large machine would cost much and gain nothing.
@@ -38,13 +41,20 @@ fn main() -> ExitCode {
             if cli.global.check_config {
                 return commands::check(&cli.command, &config, out);
             }
-            logging::start(&config);
+            let collector = config.collector.as_ref().zip(cli.command.traced());
+            let traces =
+                collector.map(|(collector, command)| Traces::start(collector, command)).transpose()?;
+            logging::start(&config, traces.as_ref());
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(WORKERS)
                 .max_blocking_threads(BLOCKING_THREADS_MAX)
                 .enable_all()
                 .build()?;
-            runtime.block_on(commands::run(cli.command, config, &out))
+            let result = runtime.block_on(commands::run(cli.command, config, &out));
+            if let Some(why) = traces.and_then(Traces::end) {
+                out.say(&format!("warning: traces were not sent: {why}"));
+            }
+            result
         });
     match result {
         Ok(code) => ExitCode::from(code),

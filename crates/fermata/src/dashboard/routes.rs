@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::{FromRequestParts, RawPathParams, Request};
 use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{self, MethodRouter};
 use fermata_core::names::Tenant;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::access::{self, Person, Role, gate};
 use super::problem::Problem;
@@ -166,7 +169,8 @@ fn delete<H: Handler<T, Shared>, T: 'static>(path: &'static str, need: Need, han
 pub(crate) fn router(app: Shared) -> Router {
     let mut router = Router::new();
     for Route { path, need, handler, .. } in table() {
-        router = router.route(path, handler.layer(from_fn_with_state((app.clone(), need), gate::guard)));
+        let guarded = handler.layer(from_fn_with_state((app.clone(), need), gate::guard));
+        router = router.route(path, guarded.layer(from_fn(move |request, next| traced(path, request, next))));
     }
     let nowhere = || async { Problem::missing("there is no such page") };
     router
@@ -176,6 +180,25 @@ pub(crate) fn router(app: Shared) -> Router {
         })
         .layer(from_fn_with_state(app.clone(), gate::enter))
         .with_state(app)
+}
+
+/// A request in a trace: its route, and not what was filled into it.
+async fn traced(path: &'static str, request: Request, next: Next) -> Response {
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{} {path}", request.method()),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = request.method().as_str(),
+        http.response.status_code = Empty,
+        http.route = path,
+    );
+    let response = next.run(request).instrument(span.clone()).await;
+    span.record("http.response.status_code", i64::from(response.status().as_u16()));
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    response
 }
 
 /// Who asks, as handlers take it.
