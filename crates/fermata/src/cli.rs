@@ -315,7 +315,7 @@ pub(crate) struct Worker {
     /// Seconds after which a worker that gives no sign of life is taken for lost
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=600))]
     pub(crate) lease: u64,
-    /// Seconds that pages under way have once the worker is told to stop
+    /// Seconds that the worker has to log what has come and give its jobs back, once it is told to stop
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) stop_timeout: u64,
     /// The address that this worker's requests come from, by a name of your choice; with --egress-rate

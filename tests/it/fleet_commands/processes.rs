@@ -71,7 +71,7 @@ fn a_worker_that_is_told_to_stop_gives_its_jobs_back_unspent() {
     let status = fleet.fermata("queue status --json").run().code(0).json();
     assert_eq!(status["workers"], serde_json::json!([]), "it has said goodbye");
     let log = std::fs::read_to_string(fleet.stage.at("worker.log")).unwrap();
-    assert!(log.contains("stopping: pages under way are logged"), "{log}");
+    assert!(log.contains("stopping: what has come is logged"), "{log}");
 
     let _next = fleet.serve("worker", "next.log");
     let tenant = &fleet.tenants[0];

@@ -63,7 +63,7 @@ pub(crate) async fn run(worker: Worker, config: &Config, out: Out) -> anyhow::Re
         }
         () = stop.cancelled() => health.stopping(),
     }
-    tracing::info!("stopping: pages under way are logged, jobs go back");
+    tracing::info!("stopping: what has come is logged, jobs go back");
     if let Ok(served) = tokio::time::timeout(Duration::from_secs(worker.stop_timeout), serving).await {
         served?;
     } else {
