@@ -32,6 +32,10 @@ bench *parts:
 bench-fleet *parts:
     cargo bench -p fermata-tests --bench bench --features stock -- fleet {{ parts }}
 
+# what to know before buying machines: docs/sizing.md is made of it; names of parts go to it (`just bench-sizing tenant`)
+bench-sizing *parts:
+    cargo bench -p fermata-tests --bench bench -- sizing {{ parts }}
+
 # a fleet in a storm of faults, seed after seed (`just chaos 20 60`: 20 seeds of a minute each)
 chaos seeds="10" seconds="60":
     for seed in $(seq {{ seeds }}); do FERMATA_SEED=$seed FERMATA_CHAOS_SECONDS={{ seconds }} cargo nextest run -p fermata-tests chaos --no-capture || exit 1; done

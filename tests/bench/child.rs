@@ -1,7 +1,7 @@
 //! A process, and what it used.
 
 use std::fs::File;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -37,7 +37,7 @@ pub(crate) async fn run(command: &mut Command) -> Result<Used> {
         if state == "Z" {
             break;
         }
-        peak = f64::max(peak, peak_so_far(&child));
+        peak = f64::max(peak, peak_so_far(child.id()));
         tokio::time::sleep(LOOK).await;
     }
     let wall = began.elapsed().as_secs_f64();
@@ -49,6 +49,14 @@ pub(crate) async fn run(command: &mut Command) -> Result<Used> {
 /// The processor time of a process so far, in seconds.
 pub(crate) fn cpu(pid: u32) -> Result<f64> {
     times(pid).map(|(_, cpu)| cpu)
+}
+
+/// The most memory that a process has had at a time, in MiB (`VmHWM`); 0 when it has ended.
+pub(crate) fn peak_so_far(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kib.unwrap_or_default() / 1024.0
 }
 
 /// Bytes that a process has read from files so far, cached or not.
@@ -67,11 +75,4 @@ fn times(pid: u32) -> Result<(String, f64)> {
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u32>().ok()).unwrap_or_default();
     let (user, system) = (ticks(11), ticks(12));
     Ok((fields[0].to_owned(), f64::from(user + system) / TICKS_PER_SECOND))
-}
-
-fn peak_so_far(child: &Child) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or_default() / 1024.0
 }

@@ -1,6 +1,6 @@
 //! The pages of `fermata dashboard` with five thousand tenants and a hundred thousand failed jobs. `just bench dashboard`.
 
-mod crowd;
+pub(crate) mod crowd;
 
 use std::path::Path;
 use std::time::Instant;

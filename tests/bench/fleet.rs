@@ -3,33 +3,26 @@
 //!
 //! Each part starts a Redis server of its own; workers are processes, `fermata worker` wherever that can tell what is measured.
 
-mod costs;
+pub(crate) mod costs;
 mod empty;
 mod fairness;
 mod price;
-mod queued;
+pub(crate) mod queued;
 mod quota;
 mod recovery;
 mod resume;
-mod stage;
+pub(crate) mod stage;
 mod stamped;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 /// The first argument, for all of it.
 pub(crate) const NAME: &str = "fleet";
 /// The argument that makes this program one of the processes measured here.
 pub(crate) const CHILD: &str = "fleet-child";
 
-const PARTS: [&str; 7] = ["quota", "queued", "empty", "fairness", "recovery", "price", "resume"];
-
-/// Fails if one is no part.
-pub(crate) fn check(parts: &[String]) -> Result<()> {
-    if let Some(unknown) = parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        bail!("there is no part {unknown:?} of the fleet; the parts are {}", PARTS.join(", "));
-    }
-    Ok(())
-}
+/// What may be asked for by itself.
+pub(crate) const PARTS: [&str; 7] = ["quota", "queued", "empty", "fairness", "recovery", "price", "resume"];
 
 /// Measures these parts, or all.
 pub(crate) async fn measure(parts: &[String]) -> Result<()> {

@@ -1,5 +1,5 @@
 //! What Fermata costs: processor time, memory, requests, quota. `just bench`, or `just bench speed` for one part;
-//! `just bench-fleet` for a fleet.
+//! `just bench-fleet` for a fleet, `just bench-sizing` for what to know before buying machines.
 //!
 //! The release programs run as processes of their own beside the simulator's, so that what each used can be
 //! told apart. It reads `/proc`, so it needs Linux. Processor time is what to compare between machines and
@@ -16,6 +16,7 @@ mod quota;
 mod sheet;
 mod site;
 mod sizes;
+mod sizing;
 mod speed;
 mod view;
 
@@ -38,14 +39,19 @@ fn main() -> Result<()> {
     if args.first().is_some_and(|arg| arg == fleet::CHILD) {
         return fleet::child(&args[1..]);
     }
-    let (of_fleet, args) = match args.split_first() {
-        Some((first, parts)) if first == fleet::NAME => (true, parts.to_vec()),
-        _ => (false, args),
+    let (of, args) = match args.split_first() {
+        Some((first, parts)) if [fleet::NAME, sizing::NAME].contains(&first.as_str()) => {
+            (Some(first.as_str()), parts.to_vec())
+        }
+        _ => (None, args.clone()),
     };
-    if of_fleet {
-        fleet::check(&args)?;
-    } else if let Some(unknown) = args.iter().find(|arg| !PARTS.contains(&arg.as_str())) {
-        bail!("there is no part {unknown:?}; the parts are {}", PARTS.join(", "));
+    let parts = match of {
+        Some(fleet::NAME) => &fleet::PARTS[..],
+        Some(_) => &sizing::PARTS[..],
+        None => &PARTS[..],
+    };
+    if let Some(unknown) = args.iter().find(|arg| !parts.contains(&arg.as_str())) {
+        bail!("there is no part {unknown:?}; the parts are {}", parts.join(", "));
     }
     // The one part that starts no program.
     if args != [view::NAME] {
@@ -53,7 +59,11 @@ fn main() -> Result<()> {
     }
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         noise::measure()?;
-        if of_fleet { fleet::measure(&args).await } else { measure(&args).await }?;
+        match of {
+            Some(fleet::NAME) => fleet::measure(&args).await,
+            Some(_) => sizing::measure(&args).await,
+            None => measure(&args).await,
+        }?;
         noise::measure()
     })
 }

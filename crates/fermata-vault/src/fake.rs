@@ -193,6 +193,11 @@ impl Fake {
         self.shared.bucket().requests.get(&verb).copied().unwrap_or_default()
     }
 
+    /// Bytes of all objects.
+    pub fn bytes(&self) -> usize {
+        self.shared.bucket().objects.values().map(|object| object.bytes.len()).sum()
+    }
+
     /// The names of all objects.
     pub fn names(&self) -> Vec<String> {
         self.shared.bucket().objects.keys().cloned().collect()

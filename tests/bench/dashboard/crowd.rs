@@ -156,7 +156,7 @@ fn settings(vault: &Vault, number: usize, now: Timestamp) -> Result<Settings> {
 }
 
 /// One of a tenant's snapshots, so many days before the last.
-fn manifest(number: usize, back: usize, now: Timestamp) -> Result<Manifest> {
+pub(crate) fn manifest(number: usize, back: usize, now: Timestamp) -> Result<Manifest> {
     let sealed = now - SignedDuration::from_hours(24 * i64::try_from(back)? + i64::try_from(number % 20)?);
     let started = sealed - SignedDuration::from_mins(2);
     let mut manifest = Manifest {

@@ -97,7 +97,7 @@ async fn reserve(link: &Link) -> Result<()> {
 }
 
 /// The jobs of a whole backup, each with the entities that it waits for.
-fn jobs() -> Vec<(String, Vec<String>)> {
+pub(crate) fn jobs() -> Vec<(String, Vec<String>)> {
     let entities = fermata_core::catalogue::ENTITIES;
     let needs = |entity: &fermata_core::catalogue::Entity| {
         entity.parents().map(|parent| parent.name.to_owned()).collect()
@@ -105,7 +105,8 @@ fn jobs() -> Vec<(String, Vec<String>)> {
     entities.iter().map(|entity| (entity.name.to_owned(), needs(entity))).collect()
 }
 
-fn run(number: usize, jobs: Vec<(String, Vec<String>)>) -> Result<RunJobs> {
+/// A run of the tenant of this number, to be enqueued.
+pub(crate) fn run(number: usize, jobs: Vec<(String, Vec<String>)>) -> Result<RunJobs> {
     let run = RunId::new(Timestamp::now(), &format!("{number:06x}"))?;
     Ok(RunJobs { tenant: tenant(number)?, run, cap: 6, weight: 1, rate: 5.0, jobs })
 }

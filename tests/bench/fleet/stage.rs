@@ -11,13 +11,15 @@ use fermata_core::names::Tenant;
 use fermata_core::plan::Wish;
 use fermata_core::settings::Settings;
 use fermata_engine::{Begun, Clock, Engine, Teller};
-use fermata_fleet::queue::RunJobs;
+use fermata_fleet::queue::{JobState, RunJobs};
 use fermata_fleet::testing::RedisServer;
 use fermata_fleet::{Link, Producer, Queue};
+use fermata_vault::fake::{BUCKET, Fake};
 use fermata_vault::{Environment, Identity, Vault};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use crate::child;
 use crate::site::{Site, program};
 
 /// A fleet without a worker yet.
@@ -26,6 +28,8 @@ pub(crate) struct Fleet {
     pub(crate) queue: Queue,
     pub(crate) vault: Vault,
     folder: TempDir,
+    /// Where the store is, and what opens it.
+    variables: Vec<(&'static str, String)>,
 }
 
 /// A process, killed when it is dropped.
@@ -34,14 +38,31 @@ pub(crate) struct Process(Child);
 impl Fleet {
     pub(crate) async fn start() -> Result<Self> {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let store = folder.path().join("fermata-data").display().to_string();
+        Self::begin(folder, store, Environment::default(), Vec::new()).await
+    }
+
+    /// The same, with its vault in a bucket.
+    pub(crate) async fn in_bucket(bucket: &Fake) -> Result<Self> {
+        let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let cloud = bucket.amazon("key");
+        Self::begin(folder, format!("s3://{BUCKET}/backups"), cloud.clone().into(), cloud.into()).await
+    }
+
+    async fn begin(
+        folder: TempDir,
+        store: String,
+        environment: Environment,
+        mut variables: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        variables.push(("FERMATA_STORE", store.clone()));
         let mut init = Command::new(program("fermata"));
-        let init =
-            init.current_dir(folder.path()).args(["--quiet", "init"]).stdout(Stdio::null()).status()?;
-        ensure!(init.success(), "fermata init failed");
+        init.current_dir(folder.path()).envs(variables.clone()).args(["--quiet", "init"]);
+        child::run(&mut init).await?;
         let redis = redis(folder.path())?;
-        let vault = open_vault(folder.path()).await?;
+        let vault = opened(&store, &environment, folder.path()).await?;
         let queue = Queue::new(Link::new(&redis.url(), vault.id())?);
-        Ok(Self { redis, queue, vault, folder })
+        Ok(Self { redis, queue, vault, folder, variables })
     }
 
     /// Adds the site of this number of a simulator, at so many requests a second.
@@ -104,10 +125,24 @@ impl Fleet {
         let mut command = Command::new(program("fermata"));
         command
             .current_dir(self.folder.path())
+            .envs(self.variables.clone())
             .env("FERMATA_REDIS", self.redis.url())
             .arg("--quiet")
             .args(args);
         command
+    }
+
+    /// Waits until no job is left to be done, and fails if one was given up.
+    pub(crate) async fn wait_until_idle(&self) -> Result<()> {
+        loop {
+            let counts = self.queue.counts().await?;
+            let of = |state| counts.get(&state).copied().unwrap_or_default();
+            ensure!(of(JobState::Dead) == 0, "a job was given up: fermata jobs list --state dead");
+            if counts.values().sum::<u64>() == of(JobState::Done) {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -156,8 +191,12 @@ pub(crate) fn redis(folder: &Path) -> Result<RedisServer> {
 
 pub(crate) async fn open_vault(folder: &Path) -> Result<Vault> {
     let store = folder.join("fermata-data");
-    let store =
-        fermata_vault::open(store.to_str().context("a path of plain letters")?, &Environment::default())?;
+    opened(store.to_str().context("a path of plain letters")?, &Environment::default(), folder).await
+}
+
+/// A vault whose key is in this folder.
+async fn opened(store: &str, environment: &Environment, folder: &Path) -> Result<Vault> {
+    let store = fermata_vault::open(store, environment)?;
     Ok(Vault::open(store, Identity::read(&folder.join("fermata.key"))?).await?)
 }
 
