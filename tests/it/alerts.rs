@@ -48,7 +48,7 @@ fn each_alert_that_waits_does_not_fire_before() {
 
 #[test]
 fn each_condition_is_needed() {
-    for place in 1..=2 {
+    for place in 1..=3 {
         is_seen(&format!("lacks condition {place}"), |rule| without_condition(rule, place));
     }
 }
@@ -69,10 +69,10 @@ fn is_seen(what: &str, spoil: impl Fn(&mut Value) -> bool) {
     );
 }
 
-/// Takes a line that begins with `and` or `unless` out of an expression, if it has so many.
+/// Takes a line that begins with `and`, `or` or `unless` out of an expression, if it has so many.
 fn without_condition(rule: &mut Value, place: usize) -> bool {
     let lines: Vec<_> = rule["expr"].as_str().unwrap().lines().map(str::to_owned).collect();
-    let is_condition = |line: &&String| line.starts_with("and ") || line.starts_with("unless ");
+    let is_condition = |line: &&String| ["and ", "or ", "unless "].iter().any(|word| line.starts_with(word));
     let Some(condition) = lines.iter().filter(is_condition).nth(place - 1) else { return false };
     let rest: Vec<_> = lines.iter().filter(|line| *line != condition).map(String::as_str).collect();
     rule["expr"] = json!(rest.join("\n"));
