@@ -107,6 +107,7 @@ struct Scale {
 #[derive(Debug, Default)]
 struct Fares {
     health: Family<Health, Gauge>,
+    overdue: Family<Plain, Gauge>,
     oldest: Family<Plain, Gauge>,
     lost: Family<Plain, Gauge>,
 }
@@ -293,6 +294,11 @@ impl Scale {
 impl Fares {
     fn register(&self, registry: &mut Registry) {
         registry.register("tenants", "Tenants by how they are, the gravest first", self.health.clone());
+        registry.register(
+            "tenants_overdue",
+            "Tenants whose backup should have been begun and was not, whatever graver state they are counted in",
+            self.overdue.clone(),
+        );
         registry.register_with_unit(
             "snapshot_oldest",
             "The age of the snapshot of the tenant whose newest one is the oldest",
@@ -312,6 +318,8 @@ impl Fares {
 pub struct Tenants {
     /// How many there are of each kind, those of which there is none included.
     pub health: Vec<(&'static str, u64)>,
+    /// Those whose backup should have been begun and was not.
+    pub overdue: u64,
     /// The age of the oldest of their newest snapshots, in seconds.
     pub oldest: Option<i64>,
     /// Entities that the newest snapshot of their tenant lacks and an earlier one has.
@@ -355,9 +363,9 @@ impl Meters {
     }
 
     /// How many workers it takes, and what the server of the queue says of itself; nothing where they could not be asked.
-    pub fn scale(&self, scale: Option<(u64, &Demand, &ServerInfo)>) {
+    pub fn scale(&self, scale: Option<(&Demand, &ServerInfo)>) {
         let Scale { workers, quota, evicted, memory, memory_max } = &self.scale;
-        let Some((wanted, demand, server)) = scale else {
+        let Some((demand, server)) = scale else {
             quota.clear();
             for counted in [workers, evicted, memory, memory_max] {
                 counted.clear();
@@ -365,15 +373,23 @@ impl Meters {
             return;
         };
         quota.get_or_create(&PLAIN).set(demand.requests_per_second);
-        workers.get_or_create(&PLAIN).set(gauge(wanted));
+        workers.get_or_create(&PLAIN).set(gauge(demand.workers));
         evicted.get_or_create(&PLAIN).set(gauge(server.evicted_keys));
         memory.get_or_create(&PLAIN).set(gauge(server.memory));
         memory_max.get_or_create(&PLAIN).set(gauge(server.memory_max));
     }
 
-    /// All tenants were looked at.
-    pub fn tenants(&self, tenants: &Tenants) {
-        let Fares { health, oldest, lost } = &self.fares;
+    /// How tenants fare; nothing where they cannot be looked at.
+    pub fn tenants(&self, tenants: Option<&Tenants>) {
+        let Fares { health, overdue, oldest, lost } = &self.fares;
+        let Some(tenants) = tenants else {
+            health.clear();
+            for counted in [overdue, oldest, lost] {
+                counted.clear();
+            }
+            return;
+        };
+        overdue.get_or_create(&PLAIN).set(gauge(tenants.overdue));
         for (how, count) in &tenants.health {
             health.get_or_create(&Health { health: how }).set(gauge(*count));
         }

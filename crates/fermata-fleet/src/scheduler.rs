@@ -68,14 +68,17 @@ impl Scheduler {
     /// Looks until told to stop; `told` hears what each look came to.
     pub async fn run(mut self, stop: &CancellationToken, mut told: impl FnMut(Tick)) {
         while !stop.is_cancelled() {
-            let tick = tokio::select! {
-                tick = self.tick() => tick,
+            let mut tick = Tick::default();
+            let looked = tokio::select! {
+                looked = self.look(&mut tick) => looked,
                 () = stop.cancelled() => return,
             };
-            match tick {
-                Ok(tick) => told(tick),
-                Err(error) => tracing::warn!("{error}; looking again soon"),
+            if let Err(error) = looked {
+                // Of all tenants at once; it counts as one.
+                tick.failed += 1;
+                tracing::warn!("{error}; looking again soon");
             }
+            told(tick);
             tokio::select! {
                 () = tokio::time::sleep(TICK.min(self.options.sweep)) => {}
                 () = stop.cancelled() => return,
@@ -86,9 +89,14 @@ impl Scheduler {
     /// Looks at everything once.
     pub async fn tick(&mut self) -> Result<Tick, ProduceError> {
         let mut tick = Tick::default();
+        self.look(&mut tick).await?;
+        Ok(tick)
+    }
+
+    async fn look(&mut self, tick: &mut Tick) -> Result<(), ProduceError> {
         self.producer.queue.tend().await?;
         if self.swept.is_none_or(|swept| swept.elapsed() >= self.options.sweep) {
-            self.sweep(&mut tick).await?;
+            self.sweep(tick).await?;
             self.swept = Some(Instant::now());
         }
         let now = (self.producer.now)();
@@ -96,7 +104,7 @@ impl Scheduler {
             let due = match due_time(settings, now, self.options.spread) {
                 Ok(due) => due.filter(|due| self.seen_to.get(&settings.tenant) != Some(due)),
                 Err(error) => {
-                    failed(&mut tick, settings, &error);
+                    failed(tick, settings, &error);
                     None
                 }
             };
@@ -109,7 +117,7 @@ impl Scheduler {
                     tick.due += 1;
                 }
                 Err(ProduceError::Link(error)) => return Err(error.into()),
-                Err(error) => failed(&mut tick, settings, &error),
+                Err(error) => failed(tick, settings, &error),
             }
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= HELD.min(self.options.sweep)) {
@@ -118,7 +126,7 @@ impl Scheduler {
             }
             self.looked = Some(Instant::now());
         }
-        Ok(tick)
+        Ok(())
     }
 
     #[tracing::instrument(name = "sweep", skip_all)]

@@ -296,7 +296,9 @@ impl Worker {
     /// A store that fails is no fault of the job: it is tried again for as long as it takes. What is broken in it is one.
     fn after_store(&self, error: &VaultError, attempts: Attempts, events: u32) -> Halt {
         use fermata_vault::Disposition;
-        self.meters.store_failed();
+        if error.is_of_the_store() {
+            self.meters.store_failed();
+        }
         Halt::Turn(match error.disposition() {
             Disposition::Retry => {
                 let mut attempts = attempts.spend(events);

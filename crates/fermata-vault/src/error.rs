@@ -211,6 +211,22 @@ impl VaultError {
         }
     }
 
+    /// Whether the store itself fails, or does not let us in: not a key, and not one object.
+    pub fn is_of_the_store(&self) -> bool {
+        matches!(
+            self,
+            Self::Store { .. }
+                | Self::Away { .. }
+                | Self::Full { .. }
+                | Self::ReadOnly { .. }
+                | Self::Denied { .. }
+                | Self::NoCredentials(_)
+                | Self::Credentials { .. }
+                | Self::NoBucket { .. }
+                | Self::Region { .. }
+        )
+    }
+
     /// Whether the same may succeed in a while without anybody doing anything.
     pub fn is_transient(&self) -> bool {
         self.disposition() == Disposition::Retry

@@ -156,18 +156,14 @@ async fn scale(State(probes): State<Arc<Probes>>) -> Response {
     #[derive(Serialize)]
     struct Document {
         schema: u32,
-        /// Workers that the quotas can feed now.
-        workers: u64,
         #[serde(flatten)]
         demand: Demand,
     }
     let Role::Scheduler { queue, egress_rate } = &probes.role else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match in_time(async { queue.demand(&queue.view().await?).await }).await {
-        Some(demand) => {
-            Json(Document { schema: 1, workers: demand.workers(*egress_rate), demand }).into_response()
-        }
+    match in_time(async { queue.demand(&queue.view().await?, *egress_rate).await }).await {
+        Some(demand) => Json(Document { schema: 1, demand }).into_response(),
         // A number that was made up would stop workers that are busy.
         None => (StatusCode::SERVICE_UNAVAILABLE, "Redis does not answer\n").into_response(),
     }
@@ -183,18 +179,14 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
         Role::Scheduler { queue, egress_rate } => {
             let looked = in_time(async {
                 let view = queue.view().await?;
-                Ok((queue.demand(&view).await?, queue.link().greet().await?, view))
+                Ok((queue.demand(&view, *egress_rate).await?, queue.link().greet().await?, view))
             });
             let looked = looked.await;
             meters.look(looked.as_ref().map(|(_, _, view)| view), Timestamp::now());
-            meters.scale(
-                looked.as_ref().map(|(demand, server, _)| (demand.workers(*egress_rate), demand, server)),
-            );
+            meters.scale(looked.as_ref().map(|(demand, server, _)| (demand, server)));
         }
         Role::Dashboard(app) => {
-            if let Some(tenants) = app.board.count(dashboard::now()) {
-                meters.tenants(&tenants);
-            }
+            meters.tenants(app.board.count(dashboard::now()).as_ref());
         }
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -353,6 +353,13 @@ fn what_a_tenant_lost_is_counted_and_what_it_never_had_is_not() {
         "also by one that was not there when it was lost, and two snapshots later"
     );
     assert_eq!(lost(port), Some(1), "a night later it is lost still");
+    // A store that cannot be looked through says nothing of anybody, and what was known before is not shown for it.
+    let (at, away) = (fleet.stage.at("fermata-data"), fleet.stage.at("away"));
+    std::fs::rename(&at, &away).unwrap();
+    until(&fleet, "nothing is shown of tenants", || lost(port).is_none());
+    let (_, text) = get(port, "/metrics").unwrap();
+    assert!(!text.contains("fermata_tenants{") && text.contains("fermata_build_info{"), "{text}");
+    std::fs::rename(&away, &at).unwrap();
     fleet.stage.sim.clear_faults();
     fleet.fermata("backup sim-1").run().code(0);
     for port in [port, other] {

@@ -20,11 +20,13 @@ const PLACES: u64 = 16;
 /// What the quotas can feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Demand {
+    /// Workers that it takes.
+    pub workers: u64,
     /// Tenants that have jobs in line or at work.
     pub tenants: u64,
     /// Jobs that their quotas can feed at once.
     pub jobs: u64,
-    /// Requests a second that the quotas of tenants with jobs in line allow; without those that have no limit.
+    /// Requests a second that the quotas of tenants with jobs in line allow, and their address; without tenants that have no limit.
     pub requests_per_second: f64,
     /// Places that a worker has.
     pub places: u64,
@@ -46,10 +48,14 @@ struct Work {
 type Answer = ((Option<String>, Option<u64>, Option<u32>, Option<f64>), bool, u64, Option<f64>);
 
 impl Demand {
-    /// The workers that it takes. What leaves by one address feeds no more jobs than that address may ask for.
-    pub fn workers(&self, egress_rate: Option<f64>) -> u64 {
-        let address = egress_rate.map_or(u64::MAX, in_flight);
-        self.jobs.min(address).div_ceil(self.places.max(1))
+    /// What leaves by one address feeds no more jobs than that address may ask for.
+    fn by(mut self, egress_rate: Option<f64>) -> Self {
+        if let Some(rate) = egress_rate {
+            self.jobs = self.jobs.min(in_flight(rate));
+            self.requests_per_second = self.requests_per_second.min(rate);
+        }
+        self.workers = self.jobs.div_ceil(self.places.max(1));
+        self
     }
 
     fn add(&mut self, work: Work) {
@@ -69,8 +75,9 @@ impl Demand {
 }
 
 impl Queue {
-    /// What the quotas of all tenants can feed now, in a queue that looks like this.
-    pub async fn demand(&self, view: &QueueView) -> Result<Demand, LinkError> {
+    /// What the quotas of all tenants can feed now, in a queue that looks like this; and the address that all workers share, if
+    /// they do, by what it may ask in a second.
+    pub async fn demand(&self, view: &QueueView, egress_rate: Option<f64>) -> Result<Demand, LinkError> {
         let mut ask = redis::pipe();
         ask.cmd("ZRANGE").arg(self.key("ring")).arg(0).arg(-1);
         ask.cmd("ZRANGE").arg(self.key("running")).arg(0).arg(-1);
@@ -103,7 +110,7 @@ impl Queue {
                 });
             }
         }
-        Ok(demand)
+        Ok(demand.by(egress_rate))
     }
 }
 
@@ -147,8 +154,10 @@ mod tests {
     #[test]
     fn workers_for_what_is_fed() {
         let check = |jobs: u64, places: u64, egress_rate: Option<f64>, expect: u64| {
-            let demand = Demand { jobs, places, ..Demand::default() };
-            assert_eq!(demand.workers(egress_rate), expect, "{demand:?} {egress_rate:?}");
+            let demand = Demand { jobs, places, requests_per_second: 50.0, ..Demand::default() };
+            let demand = demand.by(egress_rate);
+            assert_eq!(demand.workers, expect, "{demand:?} {egress_rate:?}");
+            assert!(demand.requests_per_second <= egress_rate.unwrap_or(50.0), "{demand:?}");
         };
         check(0, 16, None, 0);
         check(1, 16, None, 1);

@@ -214,8 +214,8 @@ impl Row {
         let expires = days.is_some_and(|days| days <= EXPIRY_DAYS);
         let running = self.is_running(now);
         let Some(last) = &self.last else {
-            return match (running, is_overdue(settings, None, token.stored, now)) {
-                (false, true) => Health::Overdue,
+            return match (running, self.is_overdue(now)) {
+                (_, true) => Health::Overdue,
                 _ if expires => Health::Expiring,
                 (true, _) => Health::Running,
                 (false, false) => Health::Never,
@@ -226,7 +226,7 @@ impl Row {
             Health::Suspect
         } else if last.gaps.iter().any(|gap| gap.failed) {
             Health::Failing
-        } else if !running && is_overdue(settings, Some(last.started), token.stored, now) {
+        } else if self.is_overdue(now) {
             Health::Overdue
         } else if expires {
             Health::Expiring
@@ -237,6 +237,16 @@ impl Row {
         } else {
             Health::Partial
         }
+    }
+
+    /// Whether a backup should have been begun and was not, whatever else is wrong with the tenant.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        let Ok(settings) = &self.settings else { return false };
+        let Some(token) = settings.token.as_ref().filter(|_| !settings.paused && !self.is_running(now))
+        else {
+            return false;
+        };
+        is_overdue(settings, self.last.as_ref().map(|last| last.started), token.stored, now)
     }
 
     /// Whether a run is under way, as far as the store tells.
@@ -336,15 +346,18 @@ impl Board {
         self.looked.read().expect(HELD).clone()
     }
 
-    /// How tenants fare; nothing before they were looked at.
+    /// How tenants fare; nothing before they were looked at, and while they cannot be: what was known then would wake
+    /// somebody for backups that were made since, or nobody at all.
     pub(crate) fn count(&self, now: Timestamp) -> Option<Tenants> {
-        self.looked().at?;
+        let looked = self.looked();
+        looked.at.filter(|_| looked.trouble.is_none())?;
         let rows = self.rows();
         let mut health = BTreeMap::from(Health::ALL.map(|health| (health, 0)));
         let mut tenants = Tenants::default();
         for row in &rows {
             let how = row.health(now);
             *health.entry(how).or_default() += 1;
+            tenants.overdue += u64::from(row.is_overdue(now));
             let Some(last) = row.last.as_ref().filter(|_| how != Health::Paused) else { continue };
             tenants.oldest = tenants.oldest.max(Some(now.duration_since(last.sealed).as_secs().max(0)));
             tenants.lost += last.lost.len() as u64;
@@ -546,7 +559,8 @@ async fn snapshots(vault: &Vault, row: &mut Row, known: Option<&Row>) -> Result<
     Ok(())
 }
 
-/// What is missing from a snapshot and was there before. Who never might read something did not lose it.
+/// What a token may not read any more, or what is not there any more. Who never might read something did not lose it; what failed
+/// is another matter, and said elsewhere.
 async fn lost(
     vault: &Vault,
     tenant: &Tenant,
@@ -554,9 +568,10 @@ async fn lost(
     known: Option<&Last>,
     earlier: &[RunId],
 ) -> Result<Vec<String>, VaultError> {
-    let mut missing: BTreeSet<_> = last.gaps.iter().map(|gap| gap.entity.clone()).collect();
+    let skipped = last.gaps.iter().filter(|gap| !gap.failed);
+    let mut missing: BTreeSet<_> = skipped.map(|gap| gap.entity.clone()).collect();
     if let Some(known) = known {
-        let was_missing = |entity: &String| known.gaps.iter().any(|gap| gap.entity == *entity);
+        let was_missing = |entity: &String| known.gaps.iter().any(|gap| gap.entity == *entity && !gap.failed);
         missing.retain(|entity| known.lost.contains(entity) || !was_missing(entity));
         return Ok(missing.into_iter().collect());
     }

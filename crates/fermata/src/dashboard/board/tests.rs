@@ -134,6 +134,23 @@ fn how_a_tenant_is() {
 }
 
 #[test]
+fn what_is_graver_does_not_hide_that_a_backup_is_overdue() {
+    let check = |change: &dyn Fn(&mut Row), expect: bool| {
+        let mut row = row();
+        last(&mut row).started = "2026-11-22T02:30:00Z".parse().unwrap();
+        change(&mut row);
+        assert_eq!(row.is_overdue(now()), expect, "{row:?}");
+    };
+    check(&|_| {}, true);
+    check(&|row| last(row).gaps.push(gap(true)), true);
+    check(&|row| last(row).status = Status::Suspect, true);
+    check(&|row| token(row).refused = Some(now()), true);
+    check(&|row| settings(row).paused = true, false);
+    check(&|row| settings(row).token = None, false);
+    check(&|row| last(row).started = "2026-11-24T02:30:00Z".parse().unwrap(), false);
+}
+
+#[test]
 fn when_a_backup_is_overdue() {
     let check = |at: &str, schedule: Option<&str>, expect: Health| {
         let mut row = row();
