@@ -105,6 +105,7 @@ fn alerts_pages_and_the_table_name_each_other() {
     broken("its severity", &|papers| papers.spoil_page(FIRST, "**page**", "**ticket**"));
     broken("What it means, How bad it is", &|papers| papers.spoil_page(FIRST, "## Do\n", "## Then\n"));
     broken("no command", &|papers| papers.spoil_page(FIRST, "$ fermata", "$ formato"));
+    broken("where to give", &|papers| papers.spoil_page(FIRST, "(README.md#where", "(README.md"));
     broken("has no row", &|papers| papers.fleet = papers.fleet.replace("runbooks/FermataNoWorker.md", ""));
     broken("two panels", &|papers| papers.picture["panels"][2]["id"] = json!(1));
     broken("one over the other", &|papers| papers.picture["panels"][2]["gridPos"]["x"] = json!(0));

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::root;
 
+/// The page that is of no alert.
+const INDEX: &str = "README";
 /// What a page has, in this order.
 const SECTIONS: [&str; 5] = ["What it means", "How bad it is", "Look", "Do", "When it is nothing"];
 const SEVERITIES: [&str; 2] = ["page", "ticket"];
@@ -27,6 +29,8 @@ pub(super) struct Papers {
 
 impl Papers {
     pub(super) fn read() -> Self {
+        let mut pages = texts("docs/runbooks", ".md");
+        pages.remove(INDEX).unwrap();
         let prometheus = texts("deploy/prometheus", ".yaml");
         let yaml = |text: &str| yaml_serde::from_str::<Value>(text).unwrap();
         let is_scenario = |name: &&String| name.contains(".test");
@@ -38,7 +42,7 @@ impl Papers {
                 .map(|(name, text)| (name.clone(), yaml(text)))
                 .collect(),
             picture: serde_json::from_str(&texts("deploy/grafana", ".json")["fermata"]).unwrap(),
-            pages: texts("docs/runbooks", ".md"),
+            pages,
             fleet: std::fs::read_to_string(root().join("docs/fleet.md")).unwrap(),
         }
     }
@@ -133,6 +137,8 @@ impl Papers {
         let sections: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();
         want(sections == SECTIONS, &format!("the page has {sections:?} and not {}", SECTIONS.join(", ")));
         want(page.contains("\n$ fermata "), "the page has no command to look with");
+        let where_to = format!("({INDEX}.md#where-to-give-the-commands)");
+        want(page.contains(&where_to), "the page does not say where to give the commands");
     }
 }
 
