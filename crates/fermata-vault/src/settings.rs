@@ -27,6 +27,10 @@ impl Vault {
     /// Every tenant that has settings, sorted.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, VaultError> {
         let names = self.door().folders(&layout::tenants()).await?;
+        // A volume that is not mounted any more is no vault without tenants.
+        if names.is_empty() && self.door().find(&layout::card()).await?.is_none() {
+            return Err(VaultError::NoVault);
+        }
         let tenants = names.into_iter().filter_map(|name| name.parse::<Tenant>().ok());
         stream::iter(tenants)
             .map(|tenant| async move {
