@@ -101,11 +101,8 @@ fn a_real_fleet_shows_what_is_named_and_raises_the_right_alerts() {
     let raised = [
         (GOOD_MINUTES, vec![]),
         (minutes(10), vec!["FermataJobsGivenUp"]),
-        (minutes(40), vec!["FermataCoverageShrank", "FermataJobsGivenUp", "FermataNoWorker"]),
-        (
-            minutes(120),
-            vec!["FermataCoverageShrank", "FermataNoWorker", "FermataTenantsFailing", "FermataTokenRefused"],
-        ),
+        (minutes(40), vec!["FermataJobsGivenUp", "FermataNoWorker"]),
+        (minutes(120), vec!["FermataNoWorker", "FermataTenantsFailing", "FermataTokenRefused"]),
     ];
     let play = |rules: &Value, raised: &[(u32, Vec<&str>)]| {
         let scenario = scenario(&input_series(&good, &broken), raised);
