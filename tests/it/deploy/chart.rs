@@ -24,18 +24,19 @@ const SET: [&[&str]; 9] = [
     &[r#"serviceAccountAnnotations={"eks.amazonaws.com/role-arn":"arn:aws:iam::123456789012:role/fermata"}"#],
     &[r#"podLabels={"azure.workload.identity/use":"true"}"#],
     &[r#"egress={"name":"nat","rate":50}"#],
-    &["worker.quietWait=120", "worker.stopTimeout=60", "worker.slice=120"],
+    &["worker.stopTimeout=60", "worker.slice=120"],
     &[r#"networkPolicy.redis.to=[{"ipBlock":{"cidr":"10.0.0.7/32"}}]"#],
     &[r#"ingress.className="nginx""#, r#"ingress.annotations={"cert-manager.io/cluster-issuer":"example"}"#],
 ];
 /// What a person gets wrong.
-const WRONG: [&str; 11] = [
+const WRONG: [&str; 12] = [
     r#"image.tag="latest""#,
     r#"image.digest="sha256:1234""#,
     "config.FERMATA_STORE=null",
     r#"config.FERMATA_REDIS="redis://redis:6379""#,
     r#"autoscaling.kind="vpa""#,
     "worker.lease=1",
+    "worker.quietWait=30",
     "worker.resources.limits.memory=null",
     "scheduler.replicas=0",
     "dashboard.replicas=2",

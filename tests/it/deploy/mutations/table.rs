@@ -68,6 +68,9 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     worker("grace", Set("@container/args/5", "--stop-timeout=40")),
     worker("grace", Set("@container/lifecycle/preStop/exec/command/3", "--wait=60")),
     worker("grace", Remove("@container/lifecycle")),
+    worker("slices", Set("@container/lifecycle/preStop/exec/command/3", "--wait=34")),
+    worker("slices", Remove("@container/lifecycle/preStop/exec/command/3")),
+    worker("slices", Set("@container/args/4", "--slice=31")),
     prod("grace", SCHEDULER, Set("@pod/terminationGracePeriodSeconds", "10")),
     worker("spread", Remove("@pod/topologySpreadConstraints/1")),
     worker(

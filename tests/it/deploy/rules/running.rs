@@ -39,6 +39,11 @@ pub(super) const RULES: &[Rule] = &[
         why: "whoever is killed before it has stopped loses the page it was at, and its jobs wait for their leases to end",
         check: grace,
     },
+    Rule {
+        name: "slices",
+        why: "a slice ends after its page: a wait of one slice alone stops the jobs that had just begun theirs",
+        check: slices,
+    },
     Rule { name: "spread", why: "one node that dies must not take all workers", check: spread },
     Rule {
         name: "upgrades",
@@ -83,6 +88,10 @@ const PROBES: [(&str, &str); 3] =
     [("startupProbe", "/startedz"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")];
 /// What a process needs to end after its last job, and what kubelet is late by.
 const GRACE_MARGIN_SECONDS: u64 = 15;
+/// `--slice` of a worker, and `--wait` of `probe quiet`, when nobody sets them.
+const SLICE_SECONDS: u64 = 30;
+/// For the page that is under way when a slice is over.
+const PAGE_SECONDS: u64 = 5;
 /// `--stop-timeout` when nobody sets it.
 const STOP_TIMEOUT_SECONDS: u64 = 10;
 /// `terminationGracePeriodSeconds` when nobody sets it.
@@ -178,6 +187,18 @@ fn grace(objects: &Objects) -> Vec<String> {
         let given = at(pod.spec(), "/terminationGracePeriodSeconds").as_u64().unwrap_or(GRACE_SECONDS);
         if pod.is_ours() && given < needed {
             problem(format!("{given} s to stop in, and it needs {needed}"));
+        }
+    })
+}
+
+fn slices(objects: &Objects) -> Vec<String> {
+    objects.each_container(|_, container, problem| {
+        let hook: Vec<_> = texts(container, "/lifecycle/preStop/exec/command").collect();
+        let args: Vec<_> = texts(container, "/args").collect();
+        let slice = number_after(&args, "--slice").unwrap_or(SLICE_SECONDS);
+        let wait = number_after(&hook, "--wait").unwrap_or(SLICE_SECONDS);
+        if hook.contains(&"quiet") && wait < slice + PAGE_SECONDS {
+            problem(format!("it waits {wait} s, and a slice of {slice} s may need {PAGE_SECONDS} more"));
         }
     })
 }
