@@ -130,7 +130,14 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
             "{podSelector: {matchLabels: {app.kubernetes.io/name: fermata, app.kubernetes.io/component: prometheus}}}",
         ),
     ),
-    prod("policies", "NetworkPolicy/fermata-redis", Set("/spec/podSelector/matchLabels/app.kubernetes.io~1name", "redis")),
+    prod(
+        "policies",
+        "NetworkPolicy/fermata-redis",
+        Add(
+            "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: fermata-nobody, namespace: fermata, labels: {app.kubernetes.io/name: fermata,
+            app.kubernetes.io/component: network, app.kubernetes.io/part-of: fermata}}, spec: {podSelector: {matchLabels: {app.kubernetes.io/name: redis}}, policyTypes: [Egress]}}",
+        ),
+    ),
     prod("scale-targets", "ScaledObject/fermata-worker", Set("/spec/scaleTargetRef/name", "fermata-workers")),
     prod("accounts", "ServiceAccount/fermata-worker", Drop),
     worker("accounts", Set("@pod/serviceAccountName", "default")),
@@ -173,6 +180,12 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
         Set("/spec/triggers/0/metadata/url", "http://fermata-scheduler.default.svc:9464/scale"),
     ),
     prod("doors", "NetworkPolicy/fermata-metrics", Drop),
+    prod("doors", "NetworkPolicy/fermata-scale", Drop),
+    prod(
+        "doors",
+        "NetworkPolicy/fermata-page",
+        Set("/spec/ingress/0/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name", "keda"),
+    ),
     prod("doors", "NetworkPolicy/fermata-page", Set("/spec/ingress/0/ports/0/port", "probes")),
     on(DEV, "doors", "NetworkPolicy/fermata-redis-in", Drop),
     prod("tls", "Ingress/fermata-dashboard", Set("/spec/rules/0/host", "fermata.example.org")),
@@ -191,6 +204,15 @@ pub(crate) const MUTATIONS: &[Mutation] = &[
     ),
     prod("dns", "NetworkPolicy/fermata-out", Remove("/spec/egress/0")),
     prod("dns", "NetworkPolicy/fermata-out", Remove("/spec/egress/0/ports/1")),
+    prod("dns", "NetworkPolicy/fermata-out", Set("/spec/egress/0/to/0/podSelector/matchLabels/k8s-app", "coredns")),
+    prod("redis", "NetworkPolicy/fermata-redis", Drop),
+    prod("redis", "NetworkPolicy/fermata-redis", Set("/spec/egress/0/ports/0/port", "6380")),
+    on(
+        DEV,
+        "redis",
+        "NetworkPolicy/fermata-redis",
+        Set("/spec/egress/0/to/0/podSelector/matchLabels/app.kubernetes.io~1name", "valkey"),
+    ),
     worker(
         "no-secret-objects",
         Add(

@@ -1,6 +1,6 @@
 //! Ports and addresses: that somebody listens there, and that whoever asks is let in.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Rule;
 use super::links::{behind, is_monitor};
@@ -35,9 +35,16 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+/// Where others are, as the manifests take for granted.
+const OF_INGRESS: Option<&str> = Some("ingress");
+const OF_PROMETHEUS: Option<&str> = Some("monitoring");
+const OF_KEDA: Option<&str> = Some("keda");
+
 /// Whoever asks a port of some pods.
 struct Caller<'a> {
     name: String,
+    /// The namespace that it asks from, unless it is ours.
+    from: Option<&'static str>,
     pods: Vec<Pod<'a>>,
     /// The port of the pods, by name or number.
     port: &'a Value,
@@ -67,7 +74,7 @@ fn ports(objects: &Objects) -> Vec<String> {
             }
         }
     }
-    for Caller { name, pods, port } in callers(objects, &mut problems) {
+    for Caller { name, pods, port, .. } in callers(objects, &mut problems) {
         for pod in pods.iter().filter(|pod| pod_port(**pod, port).is_none()) {
             problems.push(format!("{name}: {} has no port {port}", pod.name()));
         }
@@ -104,6 +111,7 @@ fn callers<'a>(objects: &'a Objects, problems: &mut Vec<String>) -> Vec<Caller<'
             match found {
                 Some((service, port)) => all.push(Caller {
                     name: name(ingress),
+                    from: OF_INGRESS,
                     pods: behind(objects, service).collect(),
                     port: target_port(port),
                 }),
@@ -117,7 +125,7 @@ fn callers<'a>(objects: &'a Objects, problems: &mut Vec<String>) -> Vec<Caller<'
         let selector = at(monitor, "/spec/selector");
         for endpoint in list(monitor, "/spec/podMetricsEndpoints") {
             let pods = objects.chosen(selector).collect();
-            all.push(Caller { name: name(monitor), pods, port: at(endpoint, "/port") });
+            all.push(Caller { name: name(monitor), from: OF_PROMETHEUS, pods, port: at(endpoint, "/port") });
         }
         for endpoint in list(monitor, "/spec/endpoints") {
             let chosen = |service: &&Value| matches(selector, at(service, "/metadata/labels"));
@@ -126,6 +134,7 @@ fn callers<'a>(objects: &'a Objects, problems: &mut Vec<String>) -> Vec<Caller<'
                 match list(service, "/spec/ports").find(|port| at(port, "/name") == wanted) {
                     Some(port) => all.push(Caller {
                         name: name(monitor),
+                        from: OF_PROMETHEUS,
                         pods: behind(objects, service).collect(),
                         port: target_port(port),
                     }),
@@ -212,32 +221,44 @@ fn doors(objects: &Objects) -> Vec<String> {
     let mut all = callers(objects, &mut Vec::new());
     for scaled in objects.of("ScaledObject") {
         for url in list(scaled, "/spec/triggers").map(|trigger| text(trigger, "/metadata/url")) {
-            all.extend(scaler(objects, url).map(|(pods, port)| Caller { name: name(scaled), pods, port }));
+            let caller = |(pods, port)| Caller { name: name(scaled), from: OF_KEDA, pods, port };
+            all.extend(scaler(objects, url).map(caller));
         }
     }
     for service in objects.of("Service") {
         let foreign: Vec<_> = behind(objects, service).filter(|pod| !pod.is_ours()).collect();
         for port in list(service, "/spec/ports") {
-            all.push(Caller { name: name(service), pods: foreign.clone(), port: target_port(port) });
+            let pods = foreign.clone();
+            all.push(Caller { name: name(service), from: None, pods, port: target_port(port) });
         }
     }
     let mut problems = Vec::new();
-    for Caller { name, pods, port } in all {
-        let shut =
-            pods.iter().filter(|pod| pod_port(**pod, port).is_some_and(|_| !lets_in(objects, **pod, port)));
+    for Caller { name, from, pods, port } in all {
+        let shut = pods
+            .iter()
+            .filter(|pod| pod_port(**pod, port).is_some_and(|_| !lets_in(objects, from, **pod, port)));
         problems
             .extend(shut.map(|pod| format!("{name}: no policy lets it into port {port} of {}", pod.name())));
     }
     problems
 }
 
-/// Whether some policy lets somebody into a port of a pod.
-fn lets_in(objects: &Objects, pod: Pod<'_>, port: &Value) -> bool {
+/// Whether some policy lets a namespace, or somebody of ours, into a port of a pod.
+fn lets_in(objects: &Objects, from: Option<&str>, pod: Pod<'_>, port: &Value) -> bool {
     let number = pod_port(pod, port);
+    let comes_from = |peer: &Value| match from {
+        Some(namespace) => {
+            matches(at(peer, "/namespaceSelector"), &json!({"kubernetes.io/metadata.name": namespace}))
+        }
+        None => is_absent(peer, "/namespaceSelector"),
+    };
     let chosen = |policy: &&Value| matches(at(policy, "/spec/podSelector"), pod.labels());
     let mut rules =
         objects.of("NetworkPolicy").filter(chosen).flat_map(|policy| list(policy, "/spec/ingress"));
-    rules.any(|rule| list(rule, "/ports").any(|one| pod_port(pod, at(one, "/port")) == number))
+    rules.any(|rule| {
+        (is_absent(rule, "/from") || list(rule, "/from").any(comes_from))
+            && list(rule, "/ports").any(|one| pod_port(pod, at(one, "/port")) == number)
+    })
 }
 
 fn tls(objects: &Objects) -> Vec<String> {

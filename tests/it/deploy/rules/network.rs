@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Rule;
-use crate::deploy::objects::{Objects, at, is_absent, list, matches, name, text, texts};
+use crate::deploy::objects::{Objects, Pod, at, is_absent, list, matches, name, text, texts};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -29,8 +29,15 @@ pub(super) const RULES: &[Rule] = &[
         check: no_node_metadata,
     },
     Rule { name: "dns", why: "a pod that may not look up a name reaches nothing that has one", check: dns },
+    Rule {
+        name: "redis",
+        why: "a process that is told of a Redis and may not reach it never starts",
+        check: redis,
+    },
 ];
 
+/// Redis's own port.
+const REDIS_PORT: u64 = 6379;
 /// Where clouds answer for the node, by IPv4 and by IPv6.
 const NODE_METADATA: [&str; 2] = ["169.254.0.0/16", "fd00:ec2::254/128"];
 
@@ -122,9 +129,7 @@ fn covers(range: &str, other: &str) -> bool {
 fn dns(objects: &Objects) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in objects.pods().filter(|pod| pod.is_ours()) {
-        let chosen = |policy: &&Value| matches(at(policy, "/spec/podSelector"), pod.labels());
-        let rules =
-            objects.of("NetworkPolicy").filter(chosen).flat_map(|policy| list(policy, "/spec/egress"));
+        let rules = outward(objects, pod).filter(|rule| list(rule, "/to").any(is_dns));
         let ports: Vec<_> = rules.flat_map(|rule| list(rule, "/ports")).collect();
         for protocol in ["UDP", "TCP"] {
             let may = |port: &&Value| at(port, "/port") == 53 && text(port, "/protocol") == protocol;
@@ -134,6 +139,35 @@ fn dns(objects: &Objects) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Whether a peer is the pods that answer for names.
+fn is_dns(peer: &Value) -> bool {
+    let system = json!({"kubernetes.io/metadata.name": "kube-system"});
+    matches(at(peer, "/namespaceSelector"), &system)
+        && matches(at(peer, "/podSelector"), &json!({"k8s-app": "kube-dns"}))
+}
+
+/// The rules for what a pod may reach.
+fn outward<'a>(objects: &'a Objects, pod: Pod<'a>) -> impl Iterator<Item = &'a Value> {
+    let chosen = move |policy: &&Value| matches(at(policy, "/spec/podSelector"), pod.labels());
+    objects.of("NetworkPolicy").filter(chosen).flat_map(|policy| list(policy, "/spec/egress"))
+}
+
+fn redis(objects: &Objects) -> Vec<String> {
+    let servers: Vec<_> = objects.pods().filter(|pod| pod.has_port("redis")).collect();
+    objects.each_container(|pod, container, problem| {
+        let is_told = list(container, "/env").any(|one| text(one, "/name") == "FERMATA_REDIS");
+        let leads_there = |rule: &Value| {
+            let mut peers = list(rule, "/to").map(|peer| at(peer, "/podSelector"));
+            let is_server = |peer: &Value| servers.iter().any(|server| matches(peer, server.labels()));
+            list(rule, "/ports").any(|port| at(port, "/port") == REDIS_PORT)
+                && (servers.is_empty() || peers.any(is_server))
+        };
+        if is_told && !outward(objects, pod).any(leads_there) {
+            problem("it may not reach Redis".to_owned());
+        }
+    })
 }
 
 #[test]
