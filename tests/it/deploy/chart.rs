@@ -17,7 +17,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// What operators set besides switches, one set of values each.
-const SET: [&[&str]; 9] = [
+const SET: [&[&str]; 12] = [
     &[r#"image.digest="sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855""#],
     &[r#"image.pullSecrets=[{"name":"registry"}]"#],
     &[r#"extraEnv=[{"name":"OTEL_EXPORTER_OTLP_ENDPOINT","value":"https://collector.example.com:4318"}]"#],
@@ -26,10 +26,17 @@ const SET: [&[&str]; 9] = [
     &[r#"egress={"name":"nat","rate":50}"#],
     &["worker.stopTimeout=60", "worker.slice=120"],
     &[r#"networkPolicy.redis.to=[{"ipBlock":{"cidr":"10.0.0.7/32"}}]"#],
+    &["networkPolicy.redis.ports=[6379,26379]"],
+    &[r#"monitoring.labels={"release":"kube-prometheus-stack"}"#],
+    &[
+        r#"nodeSelector={"kubernetes.io/os":"linux"}"#,
+        r#"tolerations=[{"key":"backups","operator":"Exists"}]"#,
+        r#"affinity={"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[{"weight":1,"preference":{"matchExpressions":[{"key":"size","operator":"In","values":["small"]}]}}]}}"#,
+    ],
     &[r#"ingress.className="nginx""#, r#"ingress.annotations={"cert-manager.io/cluster-issuer":"example"}"#],
 ];
 /// What a person gets wrong.
-const WRONG: [&str; 12] = [
+const WRONG: [&str; 13] = [
     r#"image.tag="latest""#,
     r#"image.digest="sha256:1234""#,
     "config.FERMATA_STORE=null",
@@ -38,6 +45,7 @@ const WRONG: [&str; 12] = [
     "worker.lease=1",
     "worker.quietWait=30",
     "worker.resources.limits.memory=null",
+    "networkPolicy.redis.ports=[]",
     "scheduler.replicas=0",
     "dashboard.replicas=2",
     r#"egress.name="nat""#,

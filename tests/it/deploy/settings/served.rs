@@ -40,6 +40,14 @@ fn every_path_that_is_asked_is_served() {
         let missing = paths.iter().filter(|path| status(port, path) != Some(200));
         problems.extend(missing.map(|path| format!("{component} does not serve {path}")));
         assert_eq!(status(port, "/surprise"), Some(404), "{component}");
+        for (path, location) in scaled_by(objects, pod) {
+            let answer = answer(port, &path).unwrap_or_default();
+            let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+            let number = serde_json::from_str(body).ok().and_then(|body: Value| body[&location].as_u64());
+            if number.is_none() {
+                problems.push(format!("{component} answers {path} without a number {location}: {body}"));
+            }
+        }
     }
     assert_none(&problems);
 }
@@ -66,20 +74,30 @@ fn paths(objects: &Objects, pod: Pod<'_>, container: &Value) -> Vec<String> {
     let probes = probes.map(|probe| text(container, &format!("/{probe}/httpGet/path")).to_owned());
     let monitors = objects.of("PodMonitor").flat_map(|monitor| list(monitor, "/spec/podMetricsEndpoints"));
     let metrics = monitors.map(|endpoint| text(endpoint, "/path").to_owned());
-    let scaled = objects.of("ScaledObject").flat_map(|scaled| list(scaled, "/spec/triggers"));
-    let scale = scaled.filter_map(|trigger| {
+    let scale = scaled_by(objects, pod).map(|(path, _)| path);
+    probes.into_iter().chain(metrics).chain(scale).collect()
+}
+
+/// What autoscalers ask of these pods: a path, and the name of the number in its answer.
+fn scaled_by<'a>(objects: &'a Objects, pod: Pod<'a>) -> impl Iterator<Item = (String, String)> + 'a {
+    let triggers = objects.of("ScaledObject").flat_map(|scaled| list(scaled, "/spec/triggers"));
+    triggers.filter_map(move |trigger| {
         let url = url::Url::parse(text(trigger, "/metadata/url")).ok()?;
         let is_its = url.host_str()?.split('.').next() == pod.name().split('/').nth(1);
-        is_its.then(|| url.path().to_owned())
-    });
-    probes.into_iter().chain(metrics).chain(scale).collect()
+        is_its.then(|| (url.path().to_owned(), text(trigger, "/metadata/valueLocation").to_owned()))
+    })
 }
 
 /// The status of an answer, if there is one.
 fn status(port: u16, path: &str) -> Option<u16> {
+    answer(port, path)?.split(' ').nth(1)?.parse().ok()
+}
+
+/// An answer as it comes, if there is one.
+fn answer(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
+    Some(answer)
 }
