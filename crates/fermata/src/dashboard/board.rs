@@ -239,13 +239,17 @@ impl Row {
         }
     }
 
-    /// Whether a backup should have been begun and was not, whatever else is wrong with the tenant.
+    /// Whether a backup should have been begun and was not, whatever else is wrong with the tenant; but for a token that is
+    /// refused or expired: then nothing can begin, which is said as that.
     fn is_overdue(&self, now: Timestamp) -> bool {
         let Ok(settings) = &self.settings else { return false };
         let Some(token) = settings.token.as_ref().filter(|_| !settings.paused && !self.is_running(now))
         else {
             return false;
         };
+        if token.refused.is_some() || token.days_left(now).is_some_and(|days| days < 0) {
+            return false;
+        }
         is_overdue(settings, self.last.as_ref().map(|last| last.started), token.stored, now)
     }
 

@@ -144,7 +144,7 @@ fn what_is_graver_does_not_hide_that_a_backup_is_overdue() {
     check(&|_| {}, true);
     check(&|row| last(row).gaps.push(gap(true)), true);
     check(&|row| last(row).status = Status::Suspect, true);
-    check(&|row| token(row).refused = Some(now()), true);
+    check(&|row| token(row).refused = Some(now()), false);
     check(&|row| settings(row).paused = true, false);
     check(&|row| settings(row).token = None, false);
     check(&|row| last(row).started = "2026-11-24T02:30:00Z".parse().unwrap(), false);
